@@ -1,0 +1,84 @@
+use llorch_attention::Attention;
+use llorch_kv_cache::KvCache;
+use llorch_layernorm::LayerNorm;
+use llorch_mlp::Mlp;
+use llorch_numerics::{Probe, Scoped};
+use llorch_qkv::Qkv;
+use llorch_weights::{Config, Weights};
+use ndarray::{Array3, ArrayBase, Data, Dimension};
+
+use crate::{Error, load};
+
+/// One transformer block, normalisation first: x + attn(ln_1(x)), then x + mlp(ln_2(x)).
+#[derive(Clone, Debug)]
+pub struct Block {
+    ln_1: LayerNorm,
+    qkv: Qkv,
+    attention: Attention,
+    ln_2: LayerNorm,
+    mlp: Mlp,
+}
+
+impl Block {
+    /// Builds the block of a layer, counted from 0.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where a tensor is missing or refused.
+    pub fn load(weights: &Weights, config: &Config, layer: usize) -> Result<Self, Error> {
+        Ok(Block {
+            ln_1: load::layer_norm(weights, config, &format!("h.{layer}.ln_1"))?,
+            qkv: load::qkv(weights, config, layer)?,
+            attention: load::attention(weights, config, layer)?,
+            ln_2: load::layer_norm(weights, config, &format!("h.{layer}.ln_2"))?,
+            mlp: load::mlp(weights, config, layer)?,
+        })
+    }
+
+    /// Runs the block over x, [B, T, C], the positions that follow those in the cache.
+    ///
+    /// The probe is offered `ln_1`, `attn.q`, `.k`, `.v`, `.cache.k`, `.cache.v`, `.scores`, `.probs`, `.out`,
+    /// `ln_2`, `mlp.fc`, `.act` and `.out`, in this order.
+    ///
+    /// # Errors
+    /// Those of the rooms. The cache may then hold the new positions already: [`crate::Gpt2`] truncates it.
+    pub fn forward(
+        &self,
+        mut x: Array3<f32>,
+        cache: &mut KvCache,
+        probe: &mut dyn Probe,
+    ) -> Result<Array3<f32>, Error> {
+        let normal = self.ln_1.forward(x.view())?;
+        record(probe, "ln_1", || normal.view());
+        let heads = self.qkv.forward(normal.view())?;
+        record(probe, "attn.q", || heads.q.view());
+        record(probe, "attn.k", || heads.k.view());
+        record(probe, "attn.v", || heads.v.view());
+        cache.append(heads.k.view(), heads.v.view())?;
+        record(probe, "attn.cache.k", || cache.keys());
+        record(probe, "attn.cache.v", || cache.values());
+        let mut scoped = Scoped::new("attn.", probe);
+        x += &self
+            .attention
+            .forward(heads.q.view(), cache.panels(), &mut scoped)?;
+
+        let normal = self.ln_2.forward(x.view())?;
+        record(probe, "ln_2", || normal.view());
+        let mut scoped = Scoped::new("mlp.", probe);
+        x += &self.mlp.forward(normal.view(), &mut scoped)?;
+        Ok(x)
+    }
+}
+
+/// Offers a value to the probe; it is made only where the probe wants it.
+pub(crate) fn record<S, D>(
+    probe: &mut dyn Probe,
+    site: &str,
+    values: impl FnOnce() -> ArrayBase<S, D>,
+) where
+    S: Data<Elem = f32>,
+    D: Dimension,
+{
+    if probe.wants(site) {
+        probe.record(site, values().view().into_dyn());
+    }
+}

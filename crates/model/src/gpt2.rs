@@ -1,0 +1,196 @@
+use std::path::Path;
+
+use llorch_kv_cache::KvCache;
+use llorch_layernorm::LayerNorm;
+use llorch_numerics::{PackedMatrix, Probe, Scoped};
+use llorch_weights::{Config, Head, Weights};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+
+use crate::block::{Block, record};
+use crate::{Cache, Error, load};
+
+/// A whole GPT-2 with its language-model head.
+#[derive(Clone, Debug)]
+pub struct Gpt2 {
+    config: Config,
+    /// `wte` as [C, V] panels: embeddings are its columns, and a tied head multiplies with it.
+    wte: PackedMatrix,
+    wpe: Array2<f32>,
+    blocks: Vec<Block>,
+    ln_f: LayerNorm,
+    /// The head of an untied model.
+    lm_head: Option<PackedMatrix>,
+}
+
+impl Gpt2 {
+    /// Opens a Hugging Face model folder: config.json and safetensors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Weights`], which say what was expected and found.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let config = Config::open(&dir)?;
+        Self::load(&Weights::open(&dir)?, &config)
+    }
+
+    /// Builds the model from tensors; they are repacked, the weights are not needed afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where a tensor is missing, extra or refused.
+    pub fn load(weights: &Weights, config: &Config) -> Result<Self, Error> {
+        let report = weights.check(config)?;
+        let (vocabulary, channels) = (config.vocab_size(), config.n_embd());
+        let wte = weights.tensor("wte.weight", &[vocabulary, channels])?;
+        let wpe = weights.tensor("wpe.weight", &[config.n_positions(), channels])?;
+        let lm_head = match report.head {
+            Head::Tied => None,
+            Head::Own => {
+                let head = weights.tensor("lm_head.weight", &[vocabulary, channels])?;
+                Some(PackedMatrix::from_out_in(head.view2()?)?)
+            }
+        };
+        Ok(Gpt2 {
+            config: config.clone(),
+            wte: PackedMatrix::from_out_in(wte.view2()?)?,
+            wpe: wpe.view2()?.to_owned(),
+            blocks: (0..config.n_layer())
+                .map(|layer| Block::load(weights, config, layer))
+                .collect::<Result<_, _>>()?,
+            ln_f: load::layer_norm(weights, config, "ln_f")?,
+            lm_head,
+        })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// An empty cache for B rows of at most `capacity` positions.
+    ///
+    /// # Errors
+    /// [`Error::Positions`] where the capacity is over `n_positions`, [`Error::Cache`] where a size is
+    /// zero or the cache does not fit into memory.
+    pub fn cache(&self, batch: usize, capacity: usize) -> Result<Cache, Error> {
+        let limit = self.config.n_positions();
+        if capacity > limit {
+            return Err(Error::Positions {
+                limit,
+                found: capacity,
+            });
+        }
+        let (heads, dim) = (self.config.n_head(), self.config.head_dim());
+        let layers = (0..self.config.n_layer())
+            .map(|_| KvCache::new(batch, capacity, heads, dim))
+            .collect::<Result<_, _>>()?;
+        Ok(Cache { layers })
+    }
+
+    /// Runs the tokens, [B, T], that follow those in the cache and returns the logits of every one of
+    /// them, [B, T, V].
+    ///
+    /// The probe is offered `embed`, `h.i.` and [`Block::forward`]'s sites for every layer, `h.i`, `ln_f`
+    /// and `logits`, in this order.
+    ///
+    /// # Errors
+    /// [`Error::Token`], [`Error::Layers`] and those of the rooms; every layer's cache is then as it was.
+    pub fn forward(
+        &self,
+        tokens: ArrayView2<u32>,
+        cache: &mut Cache,
+        probe: &mut dyn Probe,
+    ) -> Result<Array3<f32>, Error> {
+        let hidden = self.hidden(tokens, cache, probe)?;
+        let logits = self.head().multiply(hidden.view(), None)?;
+        record(probe, "logits", || logits.view());
+        Ok(logits)
+    }
+
+    /// Like [`Gpt2::forward`], and returns the last position's logits alone, [B, V]; the others are not
+    /// computed, and the probe is not offered `logits`.
+    ///
+    /// # Errors
+    /// Those of [`Gpt2::forward`].
+    pub fn forward_last(
+        &self,
+        tokens: ArrayView2<u32>,
+        cache: &mut Cache,
+        probe: &mut dyn Probe,
+    ) -> Result<Array2<f32>, Error> {
+        let hidden = self.hidden(tokens, cache, probe)?;
+        let last = hidden.index_axis(Axis(1), hidden.dim().1 - 1);
+        Ok(self.head().multiply(last, None)?)
+    }
+
+    fn head(&self) -> &PackedMatrix {
+        self.lm_head.as_ref().unwrap_or(&self.wte)
+    }
+
+    /// The stream after the last normalisation, [B, T, C]; undoes what a failure left in the cache.
+    fn hidden(
+        &self,
+        tokens: ArrayView2<u32>,
+        cache: &mut Cache,
+        probe: &mut dyn Probe,
+    ) -> Result<Array3<f32>, Error> {
+        if cache.layers.len() != self.blocks.len() {
+            return Err(Error::Layers {
+                expected: self.blocks.len(),
+                found: cache.layers.len(),
+            });
+        }
+        let past = cache.len();
+        let hidden = self.run(tokens, past, cache, probe);
+        if hidden.is_err() {
+            cache.truncate(past);
+        }
+        hidden
+    }
+
+    fn run(
+        &self,
+        tokens: ArrayView2<u32>,
+        past: usize,
+        cache: &mut Cache,
+        probe: &mut dyn Probe,
+    ) -> Result<Array3<f32>, Error> {
+        let mut x = self.embed(tokens, past)?;
+        record(probe, "embed", || x.view());
+        for (layer, (block, cache)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
+            let prefix = format!("h.{layer}.");
+            x = block.forward(x, cache, &mut Scoped::new(&prefix, probe))?;
+            record(probe, &format!("h.{layer}"), || x.view());
+        }
+        let x = self.ln_f.forward(x.view())?;
+        record(probe, "ln_f", || x.view());
+        Ok(x)
+    }
+
+    /// `wte[token] + wpe[position]`, [B, T, C]; the first position is `past`.
+    fn embed(&self, tokens: ArrayView2<u32>, past: usize) -> Result<Array3<f32>, Error> {
+        let (batch, new) = tokens.dim();
+        if tokens.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        let limit = self.config.n_positions();
+        if new > limit - past.min(limit) {
+            return Err(Error::Positions {
+                limit,
+                found: past.saturating_add(new),
+            });
+        }
+        let mut x = Array3::zeros((batch, new, self.config.n_embd()));
+        for ((row, position), &token) in tokens.indexed_iter() {
+            let embedding = self.wte.column(token as usize).ok_or(Error::Token {
+                vocabulary: self.config.vocab_size(),
+                found: token,
+                row,
+                position,
+            })?;
+            let sum = embedding + self.wpe.row(past + position);
+            x.index_axis_mut(Axis(0), row)
+                .row_mut(position)
+                .assign(&sum);
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,70 @@
+use std::path::Path;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+
+use crate::Error;
+
+/// The one special token that GPT-2's vocabulary has.
+const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// A byte-level BPE tokenizer: every Unicode text has ids, and they decode to that text again.
+#[derive(Clone, Debug)]
+pub struct Tokenizer(Inner);
+
+impl Tokenizer {
+    /// Opens a model folder's `tokenizer.json`, or its `vocab.json` and `merges.txt` where it has only these.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`], [`Error::Tokenizer`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        let whole = dir.join("tokenizer.json");
+        if whole.is_file() {
+            return Inner::from_file(whole)
+                .map(Tokenizer)
+                .map_err(Error::Tokenizer);
+        }
+        let (vocabulary, merges) = (dir.join("vocab.json"), dir.join("merges.txt"));
+        if !(vocabulary.is_file() && merges.is_file()) {
+            return Err(Error::NoTokenizer { dir: dir.into() });
+        }
+        let bpe = BPE::from_file(&vocabulary.to_string_lossy(), &merges.to_string_lossy())
+            .build()
+            .map_err(Error::Tokenizer)?;
+        let mut inner = Inner::new(bpe);
+        inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+        inner.with_decoder(Some(ByteLevel::default()));
+        if inner.token_to_id(END_OF_TEXT).is_some() {
+            inner
+                .add_special_tokens([AddedToken::from(END_OF_TEXT, true)])
+                .map_err(Error::Tokenizer)?;
+        }
+        Ok(Tokenizer(inner))
+    }
+
+    /// The ids of a text; nothing is added in front or behind.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.0.encode(text, false).map_err(Error::Tokenizer)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of ids, special tokens written out. Bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        self.0.decode(ids, false).map_err(Error::Tokenizer)
+    }
+
+    /// Decodes ids as they come: each call returns the text that is complete with this id, which is
+    /// nothing while a character is still missing bytes.
+    pub fn stream(&self) -> impl FnMut(u32) -> Result<Option<String>, Error> + '_ {
+        let mut stream = self.0.decode_stream(false);
+        move |id| stream.step(id).map_err(Error::Tokenizer)
+    }
+}

@@ -1,0 +1,46 @@
+//! The only loops over floats in this workspace, each with one fixed order of evaluation.
+//!
+//! A library of transformer steps that promises the same bits for the same input cannot leave the
+//! order of its sums to a BLAS: that order changes with the shape, the thread count and the
+//! processor. Here every output element is reduced in an order that depends on its own inputs alone:
+//!
+//! - a product sums over k in chunks of [`CHUNK`], each chunk one chain of fused multiply-adds, the
+//!   chunks added one after the other ([`PackedMatrix`], [`KvPanels`]);
+//! - a sum (mean, variance, softmax) runs over 16 virtual lanes in float64, combined by a fixed tree;
+//! - `exp` is a polynomial of our own, so that no two C libraries can disagree about it.
+//!
+//! The same source is compiled for several instruction sets and chosen at run time ([`Isa`]); fused
+//! multiply-add is exact on all of them, so the bits are equal on all of them.
+//!
+//! ```
+//! use llorch_numerics::PackedMatrix;
+//! use ndarray::array;
+//!
+//! // Conv1D's layout, [in, out]: y = x @ W + b.
+//! let weight = PackedMatrix::from_in_out(array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].view())?;
+//! let bias = array![0.5, 0.5, 0.5];
+//! let y = weight.multiply(array![[1.0, 10.0]].view(), Some(bias.view()))?;
+//! assert_eq!(y, array![[41.5, 52.5, 63.5]]);
+//! # Ok::<(), llorch_numerics::ShapeError>(())
+//! ```
+
+mod activation;
+mod exp;
+mod isa;
+mod kv_panels;
+mod packed;
+mod panel;
+mod panels;
+mod probe;
+mod reduce;
+mod shape;
+
+pub use activation::{gelu_erf, gelu_tanh, relu};
+pub use exp::exp;
+pub use isa::Isa;
+pub use kv_panels::{KvPanels, ReadError, StoreError};
+pub use packed::PackedMatrix;
+pub use panel::CHUNK;
+pub use probe::{Probe, Scoped};
+pub use reduce::{Moments, moments, normalize, softmax};
+pub use shape::{Dim, ShapeError, check_shape};

@@ -1,0 +1,17 @@
+use llorch_numerics::ShapeError;
+
+/// What can be wrong with the projection or its input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An array has another shape than it must have, or a size of zero.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The channels cannot be split evenly.
+    #[error("heads: expected a number that divides {channels} channels, found {heads}")]
+    Heads {
+        /// C.
+        channels: usize,
+        /// H as given.
+        heads: usize,
+    },
+}
