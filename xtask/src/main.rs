@@ -1,1 +1,44 @@
-fn main() {}
+//! The project's commands; `cargo xtask --help` lists them.
+#![forbid(unsafe_code)]
+
+mod checkpoints;
+mod model_dir;
+mod references;
+mod refs;
+mod trace;
+mod validate;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Proves each step of GPT-2 on real weights against implementations that others wrote.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    Validate(validate::Options),
+    Refs(refs::Options),
+    Trace(trace::Options),
+}
+
+/// Exit codes: PASS 0, FAIL 1, misuse 2 (clap's own too), INCONCLUSIVE 3.
+const MISUSE: u8 = 2;
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Validate(options) => validate::run(&options),
+        Command::Refs(options) => refs::run(&options),
+        Command::Trace(options) => trace::run(&options),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(MISUSE)
+    })
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}

@@ -43,7 +43,7 @@ pub struct Attention {
     weight: PackedMatrix,
     bias: Array1<f32>,
     heads: usize,
-    scale: f32,
+    scale: f64,
 }
 
 impl Attention {
@@ -73,7 +73,7 @@ impl Attention {
             weight: PackedMatrix::from_in_out(weight)?,
             bias: bias.to_owned(),
             heads,
-            scale: (1.0 / (dim as f64).sqrt()) as f32,
+            scale: 1.0 / (dim as f64).sqrt(),
         })
     }
 
@@ -86,7 +86,6 @@ impl Attention {
         if !(scale.is_finite() && scale > 0.0) {
             return Err(Error::Scale { found: scale });
         }
-        let scale = scale as f32;
         Ok(Attention { scale, ..self })
     }
 

@@ -146,8 +146,7 @@ pub fn greedy(logits: ArrayView1<f32>) -> Result<u32, Error> {
             best = Some((token, logit));
         }
     }
-    best.map(|(token, _)| token as u32)
-        .ok_or(Error::NoLogits)
+    best.map(|(token, _)| token as u32).ok_or(Error::NoLogits)
 }
 
 /// Draws tokens; the same seed and logits give the same tokens everywhere.

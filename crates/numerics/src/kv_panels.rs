@@ -64,7 +64,12 @@ impl KvPanels {
     ///
     /// # Errors
     /// [`StoreError::Shape`] where a size is zero, [`StoreError::TooLarge`].
-    pub fn new(batch: usize, capacity: usize, heads: usize, dim: usize) -> Result<Self, StoreError> {
+    pub fn new(
+        batch: usize,
+        capacity: usize,
+        heads: usize,
+        dim: usize,
+    ) -> Result<Self, StoreError> {
         let shape = [batch, capacity, heads, dim];
         check_shape("store", &shape, &["B", "capacity", "H", "D"].map(Dim::Any))?;
         let extent = Extent {
@@ -141,14 +146,15 @@ impl KvPanels {
         &self,
         (batch, head): (usize, usize),
         query: &[f32],
-        scale: f32,
+        scale: f64,
         out: &mut [f32],
     ) -> Result<(), ReadError> {
         self.check_inside(batch, head, out.len())?;
         check_shape("query", &[query.len()], &[Dim::Is(self.extent.dim)])?;
         self.keys.multiply(batch, head, query, out);
         for score in out {
-            *score *= scale;
+            // A scale rounded to float32 first would put every score off to the same side.
+            *score = (f64::from(*score) * scale) as f32;
         }
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! order of its sums to a BLAS: that order changes with the shape, the thread count and the
 //! processor. Here every output element is reduced in an order that depends on its own inputs alone:
 //!
-//! - a product sums over k in chunks of [`CHUNK`], each chunk one chain of fused multiply-adds, the
-//!   chunks added one after the other ([`PackedMatrix`], [`KvPanels`]);
+//! - a product sums over k in chunks of [`CHUNK`] (queries times keys: [`SCORE_CHUNK`]), each chunk one
+//!   chain of fused multiply-adds, the chunks added one after the other ([`PackedMatrix`], [`KvPanels`]);
 //! - a sum (mean, variance, softmax) runs over 16 virtual lanes in float64, combined by a fixed tree;
 //! - `exp` is a polynomial of our own, so that no two C libraries can disagree about it.
 //!
@@ -40,7 +40,7 @@ pub use exp::exp;
 pub use isa::Isa;
 pub use kv_panels::{KvPanels, ReadError, StoreError};
 pub use packed::PackedMatrix;
-pub use panel::CHUNK;
+pub use panel::{CHUNK, SCORE_CHUNK};
 pub use probe::{Probe, Scoped};
 pub use reduce::{Moments, moments, normalize, softmax};
 pub use shape::{Dim, ShapeError, check_shape};

@@ -3,7 +3,7 @@
 use ndarray::{Array, Array1, ArrayView, ArrayView1, ArrayView2, Axis, Dimension};
 
 use crate::isa::{Isa, Kernel, dispatch_on};
-use crate::panel::{Lanes, WIDTH, product};
+use crate::panel::{CHUNK, Lanes, WIDTH, product};
 use crate::shape::{Dim, ShapeError, check_shape};
 
 /// A matrix [K, N] in panels of 32 columns, `[ceil(N / 32)][K][32]`, its last panel padded with zeros.
@@ -148,10 +148,13 @@ impl Kernel for Multiply<'_> {
                     }
                 };
                 match x.len() / inputs {
-                    1 => store(&product([row(0)], panel)),
-                    2 => store(&product([row(0), row(1)], panel)),
-                    3 => store(&product([row(0), row(1), row(2)], panel)),
-                    _ => store(&product([row(0), row(1), row(2), row(3)], panel)),
+                    1 => store(&product::<_, CHUNK>([row(0)], panel)),
+                    2 => store(&product::<_, CHUNK>([row(0), row(1)], panel)),
+                    3 => store(&product::<_, CHUNK>([row(0), row(1), row(2)], panel)),
+                    _ => store(&product::<_, CHUNK>(
+                        [row(0), row(1), row(2), row(3)],
+                        panel,
+                    )),
                 }
             }
         }

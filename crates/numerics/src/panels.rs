@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use ndarray::{Array4, ArrayView4};
 
 use crate::isa::{Isa, Kernel, dispatch_on};
-use crate::panel::{Lanes, WIDTH, product};
+use crate::panel::{CHUNK, Lanes, SCORE_CHUNK, WIDTH, product};
 
 /// The sizes of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) struct Extent {
 
 /// Where a head's positions and channels are.
 pub(crate) trait Layout {
+    /// A row times a panel, summed as this layout's products are.
+    fn product(row: &[f32], panel: &[Lanes]) -> [f32; WIDTH];
     /// Panels of one head.
     fn panels(extent: &Extent) -> usize;
     /// Rows of one panel.
@@ -35,6 +37,12 @@ pub(crate) trait Layout {
 pub(crate) struct ByPosition;
 
 impl Layout for ByPosition {
+    #[inline(always)]
+    fn product(row: &[f32], panel: &[Lanes]) -> [f32; WIDTH] {
+        let [sums] = product::<1, SCORE_CHUNK>([row], panel);
+        sums
+    }
+
     fn panels(extent: &Extent) -> usize {
         extent.capacity.div_ceil(WIDTH)
     }
@@ -53,6 +61,12 @@ impl Layout for ByPosition {
 pub(crate) struct ByChannel;
 
 impl Layout for ByChannel {
+    #[inline(always)]
+    fn product(row: &[f32], panel: &[Lanes]) -> [f32; WIDTH] {
+        let [sums] = product::<1, CHUNK>([row], panel);
+        sums
+    }
+
     fn panels(extent: &Extent) -> usize {
         extent.dim.div_ceil(WIDTH)
     }
@@ -115,11 +129,12 @@ impl<L: Layout> Panels<L> {
 
     /// `out = x @ panels` of one head: as many columns as `out` has, the first `x.len()` rows of each.
     pub(crate) fn multiply(&self, batch: usize, head: usize, x: &[f32], out: &mut [f32]) {
-        let kernel = Multiply {
+        let kernel = Multiply::<L> {
             x,
             panels: &self.lanes[self.head_range(batch, head)],
             rows: L::rows(&self.extent),
             out,
+            layout: PhantomData,
         };
         dispatch_on(Isa::best(), kernel);
     }
@@ -131,21 +146,22 @@ impl<L: Layout> Panels<L> {
     }
 }
 
-struct Multiply<'a> {
+struct Multiply<'a, L> {
     x: &'a [f32],
     panels: &'a [Lanes],
     rows: usize,
     out: &'a mut [f32],
+    layout: PhantomData<L>,
 }
 
-impl Kernel for Multiply<'_> {
+impl<L: Layout> Kernel for Multiply<'_, L> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let panels = self.panels.chunks_exact(self.rows);
         for (out, panel) in self.out.chunks_mut(WIDTH).zip(panels) {
-            let [sums] = product([self.x], &panel[..self.x.len()]);
+            let sums = L::product(self.x, &panel[..self.x.len()]);
             out.copy_from_slice(&sums[..out.len()]);
         }
     }

@@ -1,0 +1,150 @@
+//! Checkpoint 10: the greedy token, wherever the truth's margin settles which it is.
+
+use anyhow::{Context, Result};
+use llorch_model::{Gpt2, greedy};
+use llorch_parity::{Choice, Expectation, Judge, Key, Tensor, Trace};
+use ndarray::{Array1, Array2, ArrayView1, Axis, Ix3};
+
+use super::propagated::{all_tokens, last_of_steps, stored_last};
+use super::{Run, sites};
+use crate::references::CaseTraces;
+
+/// Compares the greedy token of every row: after each case's tokens, and after each step of those that
+/// were generated.
+pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+    for traces in &run.references.cases {
+        let case = &traces.case;
+        let stepwise = last_of_steps(gpt2, traces)?;
+        let whole = whole(gpt2, traces)?;
+        for place in places(traces) {
+            let reference = place.logits(traces)?;
+            let ours = match &place {
+                Place::Step(name) => stepwise.array(name)?.to_owned(),
+                Place::LastOf(_) => whole.clone(),
+            };
+            for row in 0..case.batch {
+                let ours = greedy(ours.row(row))?;
+                let choice = Choice {
+                    ours: ours.into(),
+                    reference: greedy(reference.witness.row(row))?.into(),
+                    ..settle(reference.truth.row(row))
+                };
+                judge.compare_choice(&place.key(case.name.as_str(), row), choice);
+            }
+        }
+        let tokens = |logits: &Array2<f32>| -> Result<Tensor> {
+            let ids = logits.rows().into_iter().map(|row| Ok(greedy(row)?.into()));
+            Ok(Array1::from(ids.collect::<Result<Vec<i64>>>()?).into())
+        };
+        let rows = (0..case.batch).map(|row| alone(gpt2, traces, row));
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        let alone = Array1::from(rows).into();
+        let run = format!("{}, every row alone", case.name);
+        judge.identical(&run, &tokens(&whole)?, &alone);
+    }
+    Ok(())
+}
+
+/// The last logits of a case's tokens, [B, V].
+fn whole(gpt2: &Gpt2, traces: &CaseTraces) -> Result<Array2<f32>> {
+    let tokens = all_tokens(traces)?;
+    let mut cache = gpt2.cache(traces.case.batch, tokens.ncols())?;
+    Ok(gpt2.forward_last(tokens.view(), &mut cache, &mut ())?)
+}
+
+/// One row's greedy token, the row run on its own.
+fn alone(gpt2: &Gpt2, traces: &CaseTraces, row: usize) -> Result<i64> {
+    let tokens = all_tokens(traces)?;
+    let row = tokens.row(row).insert_axis(Axis(0));
+    let mut cache = gpt2.cache(1, row.ncols())?;
+    let logits = gpt2.forward_last(row, &mut cache, &mut ())?;
+    Ok(greedy(logits.row(0))?.into())
+}
+
+/// Where a case's greedy tokens are chosen.
+enum Place {
+    /// After a step of the generation; the name of its logits.
+    Step(String),
+    /// After the last token of the last call; the name of that call's logits.
+    LastOf(String),
+}
+
+/// What the witness and the truth have at a place, [B, V] each.
+struct Logits {
+    witness: Array2<f32>,
+    truth: Array2<f64>,
+}
+
+impl Place {
+    fn name(&self) -> &str {
+        match self {
+            Place::Step(name) | Place::LastOf(name) => name,
+        }
+    }
+
+    fn key(&self, case: &str, row: usize) -> Key {
+        Key::new(case, format!("greedy token of {}, row {row}", self.name()))
+    }
+
+    fn logits(&self, traces: &CaseTraces) -> Result<Logits> {
+        let witness = self.last_row(&traces.witness)?;
+        let deltas = traces.propagated.as_ref();
+        let delta = self.last_row(deltas.context("the case has no propagated truth")?)?;
+        let truth = witness.mapv(f64::from) + delta.mapv(f64::from);
+        Ok(Logits { witness, truth })
+    }
+
+    fn last_row(&self, trace: &Trace) -> Result<Array2<f32>> {
+        Ok(match self {
+            Place::Step(name) => trace.array(name)?.to_owned(),
+            Place::LastOf(name) => {
+                let all = trace.array::<f32, Ix3>(name)?;
+                let last = all
+                    .dim()
+                    .1
+                    .checked_sub(1)
+                    .context("logits of no position")?;
+                all.index_axis(Axis(1), last).to_owned()
+            }
+        })
+    }
+}
+
+fn places(traces: &CaseTraces) -> Vec<Place> {
+    match traces.case.selection.as_str() {
+        "all" | "selected" => {
+            let last = traces.case.calls.len().saturating_sub(1);
+            vec![Place::LastOf(format!("{last}/logits"))]
+        }
+        _ => stored_last(traces).map(Place::Step).collect(),
+    }
+}
+
+/// The greedy tokens expected of a case.
+pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
+    let rows = 0..traces.case.batch;
+    let places = places(traces);
+    let keys = places
+        .iter()
+        .flat_map(|place| rows.clone().map(|row| place.key(&traces.case.name, row)));
+    keys.map(|key| Expectation::choice(key, "greedy")).collect()
+}
+
+/// The truth's margin between its two best logits, and what it must exceed: both may be off by the
+/// tolerance.
+pub fn settle(truth: ArrayView1<f64>) -> Choice {
+    let mut best = [f64::NEG_INFINITY; 2];
+    for &logit in truth {
+        if logit > best[0] {
+            best = [logit, best[0]];
+        } else if logit > best[1] {
+            best[1] = logit;
+        }
+    }
+    Choice {
+        ours: 0,
+        reference: 0,
+        margin: best[0] - best[1],
+        needed: 2.0 * sites::LOGITS * best[0].abs().max(1.0),
+    }
+}

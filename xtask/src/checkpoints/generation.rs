@@ -1,0 +1,138 @@
+//! Checkpoint 12: generated ids and text.
+
+use anyhow::Result;
+use llorch_model::{Gpt2, Sampler, Sampling, Tokenizer, generate, greedy};
+use llorch_parity::{Choice, Expectation, Judge, Key, Reference, Rule, Tensor};
+use ndarray::{Array1, Ix2};
+
+use super::Run;
+use super::choices::settle;
+use super::propagated::{all_tokens, ids};
+use crate::references::CaseTraces;
+
+/// Generates from every prompt, and encodes and decodes every text.
+pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+    for traces in &run.references.cases {
+        if traces.case.selection == "greedy" {
+            generated(gpt2, traces, judge)?;
+        }
+        if traces.case.text.is_some() {
+            text(&Tokenizer::open(&run.model.path)?, traces, judge)?;
+        }
+    }
+    Ok(())
+}
+
+/// Greedy generation, each row as a user would run it, against the witness and against a model that
+/// recomputes everything at every step.
+fn generated(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
+    let case = &traces.case;
+    let (prompts, reference) = (all_tokens(traces)?, ids(&traces.witness, "generated")?);
+    for row in 0..case.batch {
+        let prompt = prompts.row(row).to_vec();
+        let new = reference.ncols();
+        let ours: Vec<u32> = generate(gpt2, &prompt, new, Sampler::new(Sampling::GREEDY, 0)?)?
+            .collect::<Result<_, _>>()?;
+        for (step, (&ours, &reference)) in ours.iter().zip(reference.row(row)).enumerate() {
+            let choice = Choice {
+                ours: ours.into(),
+                reference: reference.into(),
+                ..settle(truth(traces, step, row)?.view())
+            };
+            judge.compare_choice(&id_key(traces, row, step), choice);
+        }
+        let recomputed = recompute(gpt2, prompt, new)?;
+        let run = format!("{}, row {row} without a cache", case.name);
+        judge.identical(&run, &as_tensor(&ours), &as_tensor(&recomputed));
+    }
+    Ok(())
+}
+
+/// The truth's logits after a step of one row.
+fn truth(traces: &CaseTraces, step: usize, row: usize) -> Result<Array1<f64>> {
+    let name = format!("{step}/logits_last");
+    let witness = traces.witness.array::<f32, Ix2>(&name)?;
+    let mut truth = witness.row(row).mapv(f64::from);
+    if let Some(deltas) = &traces.propagated {
+        truth += &deltas.array::<f32, Ix2>(&name)?.row(row).mapv(f64::from);
+    }
+    Ok(truth)
+}
+
+/// Greedy generation that forgets its cache after every token.
+fn recompute(gpt2: &Gpt2, mut tokens: Vec<u32>, new: usize) -> Result<Vec<u32>> {
+    let prompt = tokens.len();
+    for _ in 0..new {
+        let mut cache = gpt2.cache(1, tokens.len())?;
+        let batch = llorch_model::tokens(&[&tokens])?;
+        let logits = gpt2.forward_last(batch.view(), &mut cache, &mut ())?;
+        tokens.push(greedy(logits.row(0))?);
+    }
+    Ok(tokens.split_off(prompt))
+}
+
+/// Each row's text must encode to the row's ids, and these decode to the text again.
+fn text(tokenizer: &Tokenizer, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
+    let case = &traces.case;
+    let prompts = all_tokens(traces)?;
+    for (row, text) in case.text.iter().flatten().enumerate() {
+        let mut reference = prompts.row(row).to_vec();
+        if case.selection == "greedy" {
+            reference.extend(ids(&traces.witness, "generated")?.row(row));
+        }
+        let [decoded, encoded] = text_keys(traces, row);
+        let witness = Tensor::from_text(text);
+        let ours = Tensor::from_text(&tokenizer.decode(&reference)?);
+        judge.compare(&decoded, Some(&ours), Some(Reference::witness(&witness)));
+        if case.selection != "greedy" {
+            let ours = as_tensor(&tokenizer.encode(text)?);
+            let witness = as_tensor(&reference);
+            judge.compare(&encoded, Some(&ours), Some(Reference::witness(&witness)));
+        }
+    }
+    Ok(())
+}
+
+/// The ids and texts expected of a case.
+pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
+    let case = &traces.case;
+    let greedy = case.selection == "greedy";
+    let steps = match traces.witness.get("generated") {
+        Some(generated) if greedy => generated.shape().get(1).copied().unwrap_or_default(),
+        _ => 0,
+    };
+    let mut expected = Vec::new();
+    for row in 0..case.batch {
+        let keys = (0..steps).map(|step| id_key(traces, row, step));
+        expected.extend(keys.map(|key| Expectation::choice(key, "ids")));
+    }
+    for row in 0..case.text.as_ref().map_or(0, Vec::len) {
+        let keys = text_keys(traces, row).into_iter();
+        // Ids that a model chose need not be those its text is encoded as.
+        for key in keys.take(if greedy { 1 } else { 2 }) {
+            expected.push(Expectation::tensor_without_truth(
+                key,
+                "text",
+                Rule::exact(),
+            ));
+        }
+    }
+    expected
+}
+
+fn id_key(traces: &CaseTraces, row: usize, step: usize) -> Key {
+    Key::new(
+        &traces.case.name,
+        format!("generated token {step} of row {row}"),
+    )
+}
+
+fn text_keys(traces: &CaseTraces, row: usize) -> [Key; 2] {
+    ["text of", "ids of the text of"]
+        .map(|what| Key::new(&traces.case.name, format!("{what} row {row}")))
+}
+
+fn as_tensor(ids: &[u32]) -> Tensor {
+    let ids: Array1<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    ids.into()
+}

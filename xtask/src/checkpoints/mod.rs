@@ -1,0 +1,163 @@
+//! The twelve checkpoints: what each expects, and our side of the comparison.
+
+mod choices;
+mod generation;
+mod inputs;
+mod isolated;
+mod pieces;
+mod propagated;
+mod recorder;
+mod sampling;
+mod sites;
+
+use anyhow::Result;
+use llorch_model::{Gpt2, Probe};
+use llorch_parity::{Evidence, Judge, Judgement, Trace};
+use ndarray::{ArrayView, Dimension};
+use serde::Serialize;
+
+use crate::model_dir::ModelDir;
+use crate::references::References;
+
+pub use recorder::Recorder;
+
+/// What a checkpoint's components were fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// The reference's own inputs, so that an error is the component's own.
+    Isolated,
+    /// The tokens alone: the whole model ran.
+    Propagated,
+    /// Both, each against its own truth.
+    Both,
+}
+
+impl Basis {
+    pub fn name(self) -> &'static str {
+        match self {
+            Basis::Isolated => "isolated",
+            Basis::Propagated => "propagated",
+            Basis::Both => "both",
+        }
+    }
+}
+
+/// One of the twelve.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Checkpoint {
+    pub number: usize,
+    pub name: &'static str,
+    pub basis: Basis,
+}
+
+/// All twelve in the order of the gate: a checkpoint counts only where those before it pass.
+pub const CHECKPOINTS: [Checkpoint; 12] = {
+    use Basis::{Both, Isolated, Propagated};
+    const fn checkpoint(number: usize, name: &'static str, basis: Basis) -> Checkpoint {
+        Checkpoint {
+            number,
+            name,
+            basis,
+        }
+    }
+    [
+        checkpoint(1, "layernorm", Isolated),
+        checkpoint(2, "qkv", Isolated),
+        checkpoint(3, "kv-cache", Isolated),
+        checkpoint(4, "scores", Isolated),
+        checkpoint(5, "attention", Isolated),
+        checkpoint(6, "mlp", Isolated),
+        checkpoint(7, "blocks", Propagated),
+        checkpoint(8, "logits", Propagated),
+        checkpoint(9, "last-logits", Propagated),
+        checkpoint(10, "greedy", Propagated),
+        checkpoint(11, "sampling", Both),
+        checkpoint(12, "generation", Propagated),
+    ]
+};
+
+/// What all checkpoints of a run share.
+pub struct Run<'a> {
+    pub model: &'a ModelDir,
+    pub references: &'a References,
+    pub evidence: Evidence,
+    /// The whole model, where all of its weights are there.
+    pub gpt2: Option<Gpt2>,
+}
+
+impl Run<'_> {
+    /// Judges one checkpoint.
+    pub fn judge(&self, checkpoint: Checkpoint) -> Result<Judgement> {
+        let expected = sites::expectations(checkpoint.number, self);
+        let hint = format!(
+            "`cargo xtask refs --model {}` makes it",
+            self.model.path.display()
+        );
+        let mut judge = Judge::new(expected, &hint);
+        for case in &self.references.missing {
+            judge.absent(format!("case {case} among the references"), &hint);
+        }
+        let missing = self.missing_weights(checkpoint.number);
+        if missing.is_empty() {
+            self.run(checkpoint.number, &mut judge)?;
+        } else {
+            judge.absent(missing, "the whole model's model.safetensors has them");
+        }
+        Ok(judge.finish(self.evidence.clone()))
+    }
+
+    fn run(&self, checkpoint: usize, judge: &mut Judge) -> Result<()> {
+        match (checkpoint, &self.gpt2) {
+            (1..=6, _) => isolated::run(checkpoint, self, judge),
+            (7..=9, Some(gpt2)) => propagated::run(checkpoint, gpt2, self, judge),
+            (10, Some(gpt2)) => choices::run(gpt2, self, judge),
+            (11, Some(gpt2)) => sampling::run(gpt2, self, judge),
+            (_, Some(gpt2)) => generation::run(gpt2, self, judge),
+            (_, None) => {
+                judge.absent("the whole model", "see the missing tensors above");
+                Ok(())
+            }
+        }
+    }
+
+    /// The tensors that a checkpoint needs and the file lacks, in one line; empty where none do.
+    fn missing_weights(&self, checkpoint: usize) -> String {
+        let needed = |name: &str| match checkpoint {
+            1 => name.contains("ln_"),
+            2 => name.contains("attn.c_attn"),
+            3 => false,
+            4 | 5 => name.contains("attn.c_proj"),
+            6 => name.contains("mlp."),
+            _ => true,
+        };
+        let missing = self
+            .model
+            .missing
+            .iter()
+            .filter(|tensor| needed(&tensor.name));
+        let names: Vec<String> = missing.map(ToString::to_string).collect();
+        match names.len() {
+            0 => String::new(),
+            n => format!("{n} tensors of the model ({})", names.join(", ")),
+        }
+    }
+}
+
+/// Offers a value to a probe.
+fn keep<D: Dimension>(probe: &mut dyn Probe, site: &str, values: ArrayView<f32, D>) {
+    if probe.wants(site) {
+        probe.record(site, values.into_dyn());
+    }
+}
+
+/// Holds every tensor of one run against the same of another, to the bit.
+fn identical(judge: &mut Judge, run: &str, a: &Trace, b: &Trace) {
+    for (name, tensor) in a.iter() {
+        let run = format!("{run}: {name}");
+        match b.get(name) {
+            Some(other) => judge.identical(&run, tensor, other),
+            None => judge.absent(&run, "the second run did not give it"),
+        }
+    }
+}

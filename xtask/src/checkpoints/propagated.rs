@@ -1,0 +1,165 @@
+//! Checkpoints 7 to 9: the whole model on the tokens alone.
+
+use anyhow::Result;
+use llorch_model::Gpt2;
+use llorch_parity::{Expectation, Judge, Key, Rule, Tensor, Trace};
+use ndarray::{Array2, Array3, ArrayView2, Axis, Ix2, Ix3, Slice, concatenate};
+
+use super::{Recorder, Run, identical, sites};
+use crate::references::CaseTraces;
+
+/// Compares every case with the witness, and with other ways to run the same tokens.
+pub fn run(checkpoint: usize, gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+    for traces in &run.references.cases {
+        let case = &traces.case.name;
+        if checkpoint == 9 {
+            last(gpt2, traces, judge)?;
+            continue;
+        }
+        let names = sites::names(checkpoint, traces, run.model.config.n_layer());
+        if names.is_empty() {
+            continue;
+        }
+        let record = || -> Result<Trace> {
+            let mut recorder =
+                Recorder::new(|name: &str| names.iter().any(|wanted| wanted == name));
+            let mut cache = gpt2.cache(traces.case.batch, traces.case.calls.iter().sum())?;
+            for call in 0..traces.case.calls.len() {
+                let tokens = tokens(traces, call)?;
+                gpt2.forward(tokens.view(), &mut cache, recorder.call(call))?;
+            }
+            Ok(recorder.finish()?)
+        };
+        let ours = record()?;
+        judge.compare_case(case, &ours, &traces.witness, traces.propagated.as_ref());
+        identical(judge, &format!("{case}, again"), &ours, &record()?);
+        if checkpoint == 8 {
+            chunkings(gpt2, traces, &ours, judge)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same tokens without a probe in other chunks, and every row alone: equal logits, to the bit.
+fn chunkings(gpt2: &Gpt2, traces: &CaseTraces, ours: &Trace, judge: &mut Judge) -> Result<()> {
+    let all = all_tokens(traces)?;
+    let (batch, total) = all.dim();
+    let calls: Vec<_> = (0..traces.case.calls.len())
+        .map(|call| ours.array::<f32, Ix3>(&format!("{call}/logits")))
+        .collect::<Result<_, _>>()?;
+    let ours = Tensor::from(concatenate(Axis(1), &calls)?);
+    for (label, chunk) in [("whole", total), ("token by token", 1), ("in sevens", 7)] {
+        let logits = logits(gpt2, all.view(), chunk)?;
+        let run = format!("{}, {label}", traces.case.name);
+        judge.identical(&run, &ours, &Tensor::from(logits));
+    }
+    if batch > 1 {
+        let rows = (0..batch)
+            .map(|row| {
+                let row = all.slice_axis(Axis(0), Slice::from(row..row + 1));
+                logits(gpt2, row, total)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
+        let run = format!("{}, every row alone", traces.case.name);
+        judge.identical(&run, &ours, &Tensor::from(concatenate(Axis(0), &views)?));
+    }
+    Ok(())
+}
+
+/// The logits of all positions, [B, T, V], the tokens handed over in chunks.
+fn logits(gpt2: &Gpt2, tokens: ArrayView2<u32>, chunk: usize) -> Result<Array3<f32>> {
+    let mut cache = gpt2.cache(tokens.nrows(), tokens.ncols())?;
+    let chunks = tokens
+        .axis_chunks_iter(Axis(1), chunk)
+        .map(|tokens| Ok(gpt2.forward(tokens, &mut cache, &mut ())?))
+        .collect::<Result<Vec<_>>>()?;
+    let views: Vec<_> = chunks.iter().map(|chunk| chunk.view()).collect();
+    Ok(concatenate(Axis(1), &views)?)
+}
+
+/// The last-position logits that checkpoint 9 expects of a case: those that were stored as such.
+pub fn last_logits(traces: &CaseTraces) -> Vec<Expectation> {
+    stored_last(traces)
+        .map(|name| {
+            let key = Key::new(&traces.case.name, name);
+            Expectation::tensor(key, "logits_last", Rule::within(sites::LOGITS))
+        })
+        .collect()
+}
+
+/// The steps whose last logits a case stores: after the prompt, and after each generated token but the last.
+pub fn stored_last(traces: &CaseTraces) -> impl Iterator<Item = String> {
+    let steps = match traces.case.selection.as_str() {
+        "greedy" => traces.witness.get("generated").map_or(0, steps),
+        "sampling" => 1,
+        _ => 0,
+    };
+    (0..steps).map(|step| format!("{step}/logits_last"))
+}
+
+/// The second axis of [B, n].
+fn steps(generated: &Tensor) -> usize {
+    generated.shape().get(1).copied().unwrap_or_default()
+}
+
+/// Checkpoint 9 for one case: the last position's logits are our own last row of all logits, to the bit,
+/// and where the witness stored them step by step they are compared with it.
+fn last(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
+    let case = &traces.case;
+    let tokens = all_tokens(traces)?;
+    let mut cache = gpt2.cache(case.batch, tokens.ncols())?;
+    let last = gpt2.forward_last(tokens.view(), &mut cache, &mut ())?;
+    let all = logits(gpt2, tokens.view(), tokens.ncols())?;
+    let row = all.index_axis(Axis(1), tokens.ncols() - 1);
+    let run = format!("{}, last row of all logits", case.name);
+    judge.identical(&run, &Tensor::from(last), &Tensor::from(row));
+
+    let ours = last_of_steps(gpt2, traces)?;
+    judge.compare_case(
+        &case.name,
+        &ours,
+        &traces.witness,
+        traces.propagated.as_ref(),
+    );
+    Ok(())
+}
+
+/// The logits after the prompt and after each of the witness's own tokens, through the cache.
+pub fn last_of_steps(gpt2: &Gpt2, traces: &CaseTraces) -> Result<Trace> {
+    let mut ours = Trace::new();
+    let names: Vec<String> = stored_last(traces).collect();
+    let mut new = all_tokens(traces)?;
+    let positions = new.ncols() + names.len().saturating_sub(1);
+    let mut cache = gpt2.cache(traces.case.batch, positions)?;
+    for (step, name) in names.iter().enumerate() {
+        if step > 0 {
+            let ids = ids(&traces.witness, "generated")?;
+            let column = Slice::from(step - 1..step);
+            new = ids.slice_axis(Axis(1), column).to_owned();
+        }
+        let logits = gpt2.forward_last(new.view(), &mut cache, &mut ())?;
+        ours.insert(name, logits)?;
+    }
+    Ok(ours)
+}
+
+/// The tokens of all calls, [B, T].
+pub fn all_tokens(traces: &CaseTraces) -> Result<Array2<u32>> {
+    let calls = (0..traces.case.calls.len())
+        .map(|call| tokens(traces, call))
+        .collect::<Result<Vec<_>>>()?;
+    let views: Vec<_> = calls.iter().map(|call| call.view()).collect();
+    Ok(concatenate(Axis(1), &views)?)
+}
+
+/// The tokens of one call, [B, T].
+fn tokens(traces: &CaseTraces, call: usize) -> Result<Array2<u32>> {
+    ids(&traces.witness, &format!("{call}/tokens"))
+}
+
+/// A reference's ids as tokens; what is no token id becomes one that no model has.
+pub fn ids(witness: &Trace, name: &str) -> Result<Array2<u32>> {
+    let ids = witness.array::<i64, Ix2>(name)?;
+    Ok(ids.mapv(|id| u32::try_from(id).unwrap_or(u32::MAX)))
+}

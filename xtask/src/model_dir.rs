@@ -1,0 +1,55 @@
+//! What `--model` means.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use llorch_parity::sha256_hex;
+use llorch_weights::{Config, Missing, Weights};
+
+use crate::root;
+
+/// A model folder, opened: what is there has been checked, and what is missing is known.
+pub struct ModelDir {
+    /// The folder's own name.
+    pub name: String,
+    pub path: PathBuf,
+    pub config: Config,
+    pub config_sha256: String,
+    pub weights: Weights,
+    pub missing: Vec<Missing>,
+}
+
+impl ModelDir {
+    /// Opens `tiny`, the embedded model, or the folder at a path.
+    pub fn open(model: &str) -> Result<Self> {
+        let path = find(model)?;
+        let config_path = path.join("config.json");
+        let config_text = std::fs::read(&config_path)
+            .with_context(|| format!("cannot read {}", config_path.display()))?;
+        let config = Config::open(&path)?;
+        let weights = Weights::open(&path)?;
+        let missing = weights.check_present(&config)?.missing;
+        let name = path.canonicalize()?.file_name().map_or_else(
+            || "model".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        Ok(ModelDir {
+            name,
+            config_sha256: sha256_hex(&config_text),
+            path,
+            config,
+            weights,
+            missing,
+        })
+    }
+}
+
+fn find(model: &str) -> Result<PathBuf> {
+    if model == "tiny" {
+        return Ok(root().join("fixtures").join("tiny"));
+    }
+    if Path::new(model).is_dir() {
+        return Ok(model.into());
+    }
+    bail!("--model {model}: expected `tiny` or the path of a model folder, found neither");
+}

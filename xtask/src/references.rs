@@ -1,0 +1,141 @@
+//! Where a model's references are, and what is in them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, sha256_hex};
+
+use crate::model_dir::ModelDir;
+use crate::root;
+
+/// The cases that committed references of a whole model consist of.
+const WHOLE: [&str; 9] = [
+    "two-tokens",
+    "one-token",
+    "multibyte",
+    "full-context",
+    "batch",
+    "steps",
+    "chunks",
+    "greedy",
+    "sampling",
+];
+
+/// The cases that the references of any model have at least.
+const WHOLE_AT_LEAST: [&str; 4] = ["two-tokens", "chunks", "greedy", "sampling"];
+
+/// The cases of a model's attention half.
+const ATTENTION_HALF: [&str; 3] = ["attention", "attention-batch", "attention-steps"];
+
+/// A model's references, every file read and hashed.
+pub struct References {
+    pub manifest: Manifest,
+    pub cases: Vec<CaseTraces>,
+    /// Cases that should be there.
+    pub missing: Vec<&'static str>,
+}
+
+/// One case with its traces.
+pub struct CaseTraces {
+    pub case: Case,
+    pub witness: Trace,
+    /// float64 modules on the witness's own inputs, minus the witness.
+    pub isolated: Option<Trace>,
+    /// The whole model in float64, minus the witness.
+    pub propagated: Option<Trace>,
+}
+
+/// Where the committed references of a model are.
+pub fn committed(model: &str) -> PathBuf {
+    root().join("fixtures").join("refs").join(model)
+}
+
+/// Where the references of a user's model are written.
+pub fn own(model: &str) -> PathBuf {
+    root().join("target").join("refs").join(model)
+}
+
+impl References {
+    /// Opens the committed references made for these weights, or the user's own.
+    pub fn open(model: &ModelDir) -> Result<Self, ManifestError> {
+        let (committed, own) = (committed(&model.name), own(&model.name));
+        let check = |manifest: Manifest| {
+            manifest.check_model(&model.weights.sha256(), &model.config_sha256)?;
+            Ok(manifest)
+        };
+        if own.is_dir() && !committed.is_dir() {
+            return Self::load(Manifest::open(&own).and_then(check)?, &WHOLE_AT_LEAST);
+        }
+        match Manifest::open(&committed).and_then(check) {
+            // Another model of the same name: the user may have made references for it.
+            Err(ManifestError::OtherModel { .. }) if own.is_dir() => {
+                Self::load(Manifest::open(&own).and_then(check)?, &WHOLE_AT_LEAST)
+            }
+            manifest => Self::load(manifest?, &WHOLE),
+        }
+    }
+
+    fn load(manifest: Manifest, whole: &[&'static str]) -> Result<Self, ManifestError> {
+        let cases = manifest
+            .cases()
+            .iter()
+            .map(|case| {
+                let part = |part: &str| manifest.load(&case.name, part);
+                let optional = |name: &str| {
+                    let present = case.parts().any(|part| part == name);
+                    present.then(|| part(name)).transpose()
+                };
+                Ok(CaseTraces {
+                    witness: part("hf")?,
+                    isolated: optional("isolated")?,
+                    propagated: optional("propagated")?,
+                    case: case.clone(),
+                })
+            })
+            .collect::<Result<Vec<_>, ManifestError>>()?;
+        let expected = match manifest.kind() {
+            "attention-half" => &ATTENTION_HALF[..],
+            _ => whole,
+        };
+        let missing = expected
+            .iter()
+            .copied()
+            .filter(|name| cases.iter().all(|traces| traces.case.name != *name))
+            .collect();
+        Ok(References {
+            manifest,
+            cases,
+            missing,
+        })
+    }
+
+    /// The hash of what all cases start from: the tokens, or the stream where there are none.
+    pub fn inputs_sha256(&self) -> String {
+        let mut inputs = String::new();
+        for traces in &self.cases {
+            for (name, tensor) in traces.witness.iter() {
+                if name.ends_with("/tokens") || name.ends_with("/embed") {
+                    inputs += &format!("{} {name} {}\n", traces.case.name, digest(tensor));
+                }
+            }
+        }
+        sha256_hex(inputs.as_bytes())
+    }
+}
+
+fn digest(tensor: &Tensor) -> String {
+    let bytes: Vec<u8> = match tensor {
+        Tensor::F32(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Tensor::F64(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Tensor::I64(values) => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    };
+    format!("{:?} {}", tensor.shape(), sha256_hex(&bytes))
+}
+
+/// The versions of what made the references, in one line.
+pub fn versions(versions: &BTreeMap<String, String>) -> String {
+    let named = versions
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"));
+    named.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,108 @@
+//! `cargo xtask refs`: regenerates the references, or checks that they are what they claim to be.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+use llorch_parity::sha256_hex;
+
+use crate::model_dir::ModelDir;
+use crate::references::{committed, own};
+use crate::root;
+
+/// Makes a model's references with Hugging Face transformers, in a Python environment of its own.
+///
+/// Needs Python 3.11 or later and, the first time, the Python package registry. The references of `tiny`
+/// and of the models that have some under fixtures/ are written there, others under target/refs/.
+#[derive(clap::Args)]
+pub struct Options {
+    /// `tiny`, the embedded model, or the path of a Hugging Face model folder
+    #[arg(long, default_value = "tiny")]
+    model: String,
+    /// Regenerate into a scratch folder and compare with what is there; exit 1 where they differ
+    #[arg(long)]
+    check: bool,
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let model = ModelDir::open(&options.model)?;
+    let python = environment()?;
+    let refs = match committed(&model.name) {
+        committed if committed.is_dir() || options.model == "tiny" => committed,
+        _ => own(&model.name),
+    };
+    let (action, flag) = if options.check {
+        ("check", "--refs")
+    } else {
+        ("write", "--out")
+    };
+    let status = Command::new(python)
+        .arg(root().join("reference").join("hf.py"))
+        .args([
+            OsStr::new(action),
+            OsStr::new("--model"),
+            model.path.as_os_str(),
+        ])
+        .args([OsStr::new(flag), refs.as_os_str()])
+        .status()
+        .context("cannot run the environment's Python")?;
+    // hf.py's own codes: 0, 1 where a check failed, 2 for misuse.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// The Python of an environment that holds exactly reference/requirements.txt; made where it is not there
+/// yet or the requirements have changed.
+fn environment() -> Result<PathBuf> {
+    let requirements = root().join("reference").join("requirements.txt");
+    let text = fs::read(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let dir = root().join("target").join("refs-python");
+    let python = dir.join("bin").join("python");
+    let stamp = dir.join("requirements.sha256");
+    let wanted = sha256_hex(&text);
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    println!("making a Python environment in {}", dir.display());
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    let system = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    command(
+        "cannot make a Python environment",
+        &system,
+        &["-m".as_ref(), "venv".as_ref(), dir.as_os_str()],
+    )?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ];
+    let mut arguments: Vec<&OsStr> = pip.iter().map(OsStr::new).collect();
+    arguments.push(requirements.as_os_str());
+    command(
+        "cannot install reference/requirements.txt: is the Python package registry within reach?",
+        python.as_os_str(),
+        &arguments,
+    )?;
+    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(python)
+}
+
+fn command(problem: &str, program: &OsStr, arguments: &[&OsStr]) -> Result<()> {
+    let shown = Path::new(program).display().to_string();
+    let status = Command::new(program)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("{problem} ({shown} does not run)"))?;
+    if !status.success() {
+        bail!("{problem} ({shown}: {status})");
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask trace`: our own activations at every site, for any model.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use llorch_model::{Gpt2, Tokenizer, tokens};
+use llorch_parity::Tensor;
+use ndarray::Array2;
+
+use crate::checkpoints::Recorder;
+use crate::model_dir::ModelDir;
+
+/// Writes our own activations at every site of one forward pass to an .npz file.
+#[derive(clap::Args)]
+pub struct Options {
+    /// `tiny`, the embedded model, or the path of a Hugging Face model folder
+    #[arg(long, default_value = "tiny")]
+    model: String,
+    /// The text to run
+    #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
+    prompt: Option<String>,
+    /// The token ids to run, separated by commas; rows of a batch by semicolons
+    #[arg(long, value_name = "IDS")]
+    tokens: Option<String>,
+    /// Where to write
+    #[arg(long, value_name = "FILE.npz")]
+    out: PathBuf,
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let model = ModelDir::open(&options.model)?;
+    let gpt2 = Gpt2::load(&model.weights, &model.config)?;
+    let batch = match (&options.tokens, &options.prompt) {
+        (Some(ids), _) => parse(ids)?,
+        (None, prompt) => {
+            let text = prompt.as_deref().unwrap_or_default();
+            tokens(&[&Tokenizer::open(&model.path)?.encode(text)?])?
+        }
+    };
+    let mut recorder = Recorder::new(|_: &str| true);
+    let mut cache = gpt2.cache(batch.nrows(), batch.ncols())?;
+    gpt2.forward(batch.view(), &mut cache, recorder.call(0))?;
+    let mut trace = recorder.finish()?;
+    trace.insert("0/tokens", Tensor::from(batch.mapv(i64::from)))?;
+    trace.write_npz(&options.out)?;
+    println!(
+        "{} tensors written to {}",
+        trace.len(),
+        options.out.display()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `1,2;3,4` is [[1, 2], [3, 4]].
+fn parse(ids: &str) -> Result<Array2<u32>> {
+    let rows = ids
+        .split(';')
+        .map(|row| {
+            let ids = row.split(',').map(|id| {
+                let id = id.trim();
+                id.parse()
+                    .with_context(|| format!("--tokens: expected a token id, found {id:?}"))
+            });
+            ids.collect::<Result<Vec<u32>>>()
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+    Ok(tokens(&rows)?)
+}

@@ -1,0 +1,164 @@
+//! `cargo xtask validate`: the gate.
+
+mod table;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use llorch_model::Gpt2;
+use llorch_parity::{Evidence, Judgement, Verdict};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::checkpoints::{CHECKPOINTS, Checkpoint, Run};
+use crate::model_dir::ModelDir;
+use crate::references::References;
+use crate::root;
+
+/// Runs the checkpoints in order and stops at the first that is not a PASS.
+///
+/// Exit codes: 0 all PASS, 1 FAIL, 2 misuse, 3 INCONCLUSIVE.
+#[derive(clap::Args)]
+pub struct Options {
+    /// `tiny`, the embedded model, or the path of a Hugging Face model folder
+    #[arg(long, default_value = "tiny")]
+    model: String,
+    /// The last checkpoint to run; those before it must pass
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=12))]
+    checkpoint: u8,
+    /// Print the verdict file instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Also print every kind of site: worst places, relative errors, value ranges
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// A checkpoint with its judgement.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    checkpoint: Checkpoint,
+    #[serde(flatten)]
+    judgement: Judgement,
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let asked = usize::from(options.checkpoint);
+    let model = ModelDir::open(&options.model)?;
+    let references = match References::open(&model) {
+        Ok(references) => references,
+        Err(error) => return no_references(options, &model, &error.to_string()),
+    };
+    let table = table::Table::new(options.json, options.verbose);
+    table.head(&model, &references);
+
+    let evidence = Evidence {
+        weights_sha256: model.weights.sha256(),
+        inputs_sha256: references.inputs_sha256(),
+        references_sha256: references.manifest.sha256().to_owned(),
+        commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned()),
+        dirty: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
+    };
+    let gpt2 = model.missing.is_empty() && asked > 6;
+    let run = Run {
+        gpt2: gpt2
+            .then(|| Gpt2::load(&model.weights, &model.config))
+            .transpose()?,
+        model: &model,
+        references: &references,
+        evidence,
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    for checkpoint in CHECKPOINTS.into_iter().take(asked) {
+        let judgement = run
+            .judge(checkpoint)
+            .with_context(|| format!("checkpoint {} ({})", checkpoint.number, checkpoint.name))?;
+        let row = Row {
+            checkpoint,
+            judgement,
+        };
+        table.row(&row);
+        let pass = row.judgement.verdict().is_pass();
+        rows.push(row);
+        if !pass {
+            break;
+        }
+    }
+    let last = rows.last().context("no checkpoint was run")?;
+    let code = last.judgement.verdict().exit_code();
+    let file = write(
+        &model,
+        &json!({
+            "model": model.name,
+            "kind": references.manifest.kind(),
+            "witness": references.manifest.witness(),
+            "versions": references.manifest.versions(),
+            "asked": asked,
+            "verdict": name(last.judgement.verdict()),
+            "checkpoints": rows,
+        }),
+    )?;
+    table.foot(&rows, asked, &model);
+    if options.json {
+        println!("{}", fs::read_to_string(file)?.trim_end());
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Without references nothing can be judged, and nothing is known to be wrong.
+fn no_references(options: &Options, model: &ModelDir, error: &str) -> Result<ExitCode> {
+    let hint = format!("`cargo xtask refs --model {}` makes them", options.model);
+    let file = write(
+        model,
+        &json!({
+            "model": model.name,
+            "asked": options.checkpoint,
+            "verdict": "INCONCLUSIVE",
+            "because": error,
+            "checkpoints": [],
+        }),
+    )?;
+    if options.json {
+        println!("{}", fs::read_to_string(file)?.trim_end());
+    } else {
+        println!(
+            "INCONCLUSIVE at checkpoint 1: no references for {}",
+            model.name
+        );
+        println!("  {error}");
+        println!("  {hint}");
+    }
+    Ok(ExitCode::from(3))
+}
+
+fn name(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass(_) => "PASS",
+        Verdict::Fail(_) => "FAIL",
+        Verdict::Inconclusive(_) => "INCONCLUSIVE",
+    }
+}
+
+/// Writes target/parity/<model>/verdict.json. It is a record: nothing ever reads a verdict from it.
+fn write(model: &ModelDir, verdict: &serde_json::Value) -> Result<PathBuf> {
+    let dir = root().join("target").join("parity").join(&model.name);
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let file = dir.join("verdict.json");
+    let text = serde_json::to_string_pretty(verdict)? + "\n";
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+/// What git says, or nothing where this is no checkout.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}

@@ -1,0 +1,205 @@
+//! What `validate` prints.
+
+use llorch_parity::{Judgement, KindSummary, Rule, Tolerance, Verdict};
+
+use super::{Row, name};
+use crate::checkpoints::Basis;
+use crate::model_dir::ModelDir;
+use crate::references::{References, versions};
+
+/// Failures and reasons that are printed; verdict.json has all.
+const SHOWN: usize = 5;
+
+/// The table, or nothing where JSON was asked for.
+pub struct Table {
+    silent: bool,
+    verbose: bool,
+}
+
+impl Table {
+    pub fn new(silent: bool, verbose: bool) -> Self {
+        Table { silent, verbose }
+    }
+
+    pub fn head(&self, model: &ModelDir, references: &References) {
+        if self.silent {
+            return;
+        }
+        let manifest = &references.manifest;
+        println!("model       {} ({})", model.name, model.path.display());
+        println!(
+            "references  {}: {}",
+            manifest.witness(),
+            versions(manifest.versions())
+        );
+        println!();
+        println!(
+            "{:>2}  {:<11}  {:<10}  {:>5}  {:>9}  {:>9}  {:>5}  {:>5}  {:>5}  {:<12}  worst |d| at",
+            "#",
+            "checkpoint",
+            "basis",
+            "sites",
+            "elements",
+            "worst |d|",
+            "bound",
+            "R",
+            "runs",
+            "verdict",
+        );
+    }
+
+    pub fn row(&self, row: &Row) {
+        if self.silent {
+            return;
+        }
+        let (checkpoint, judgement) = (row.checkpoint, &row.judgement);
+        let worst = judgement.worst();
+        println!(
+            "{:>2}  {:<11}  {:<10}  {:>5}  {:>9}  {:>9}  {:>5}  {:>5}  {:>5}  {:<12}  {}",
+            checkpoint.number,
+            checkpoint.name,
+            checkpoint.basis.name(),
+            judgement.sites(),
+            judgement.elements(),
+            worst.map_or("-".to_owned(), |worst| short(worst.difference.difference)),
+            bounds(judgement.kinds()),
+            judgement
+                .largest_ratio()
+                .map_or("-".to_owned(), |pool| format!("{:.2}", pool.ratio)),
+            judgement.runs().len(),
+            name(judgement.verdict()),
+            worst.map_or(String::new(), |worst| format!(
+                "{} {:?}",
+                worst.key, worst.difference.index
+            )),
+        );
+        if self.verbose {
+            kinds(judgement.kinds());
+        }
+        findings(judgement);
+    }
+
+    pub fn foot(&self, rows: &[Row], asked: usize, model: &ModelDir) {
+        if self.silent {
+            return;
+        }
+        println!();
+        println!("|d|   |ours - witness|, the one that uses most of its bound * max(1, |witness|)");
+        println!(
+            "R     RMS(ours - truth) / RMS(witness - truth), at most 4; largest case of a kind:"
+        );
+        for row in rows {
+            ratios(row);
+        }
+        println!(
+            "runs  pairs of runs that must be equal to the bit: again, in pieces, cached, alone"
+        );
+        println!();
+        println!("{}", verdict(rows, asked, model));
+    }
+}
+
+/// The sentence that everything comes down to.
+fn verdict(rows: &[Row], asked: usize, model: &ModelDir) -> String {
+    let passed = rows.iter().filter(|row| row.judgement.verdict().is_pass());
+    let passed = passed.count();
+    let Some(last) = rows.last() else {
+        return "INCONCLUSIVE: nothing was run".to_owned();
+    };
+    let (checkpoint, verdict) = (last.checkpoint, last.judgement.verdict());
+    if !verdict.is_pass() {
+        return format!(
+            "{} at checkpoint {} ({}); {passed} of {asked} passed on {}",
+            name(verdict),
+            checkpoint.number,
+            checkpoint.name,
+            model.name
+        );
+    }
+    let basis = match checkpoint.basis {
+        Basis::Isolated => ", isolated: each component on the reference's own inputs",
+        Basis::Propagated | Basis::Both => "",
+    };
+    format!("PASS: {passed} of {asked} on {}{basis}", model.name)
+}
+
+/// The first failures or reasons, below the row they belong to.
+fn findings(judgement: &Judgement) {
+    let (lines, pending): (Vec<String>, _) = match judgement.verdict() {
+        Verdict::Pass(_) => return,
+        Verdict::Fail(failures) => (
+            failures.iter().map(ToString::to_string).collect(),
+            judgement.pending().len(),
+        ),
+        Verdict::Inconclusive(reasons) => (reasons.iter().map(ToString::to_string).collect(), 0),
+    };
+    for line in lines.iter().take(SHOWN) {
+        println!("      {line}");
+    }
+    if lines.len() > SHOWN {
+        println!(
+            "      and {} more, all in verdict.json",
+            lines.len() - SHOWN
+        );
+    }
+    if pending > 0 {
+        println!("      and {pending} that could not be judged, all in verdict.json");
+    }
+}
+
+fn kinds(kinds: &[KindSummary]) {
+    for kind in kinds {
+        let range = kind.range.map_or(String::new(), |range| {
+            format!("values {:.4} to {:.4}", range.min, range.max)
+        });
+        let worst = kind.worst.as_ref().map_or(String::new(), |worst| {
+            format!(
+                "worst {} at {} {:?}, relative {}",
+                short(worst.difference.difference),
+                worst.key,
+                worst.difference.index,
+                short(kind.worst_relative)
+            )
+        });
+        println!("      {:<13} {range}  {worst}", kind.kind);
+    }
+}
+
+/// One line a checkpoint: each kind of site with its largest R.
+fn ratios(row: &Row) {
+    let pools = row.judgement.pools();
+    if pools.is_empty() {
+        return;
+    }
+    let line: Vec<String> = row
+        .judgement
+        .kinds()
+        .iter()
+        .filter_map(|kind| {
+            let own = pools.iter().filter(|pool| pool.kind == kind.kind);
+            own.max_by(|a, b| a.ratio.total_cmp(&b.ratio))
+        })
+        .map(|pool| format!("{} {:.2} {}", pool.kind, pool.ratio, pool.case))
+        .collect();
+    println!("      {:>2}  {}", row.checkpoint.number, line.join(", "));
+}
+
+/// The tolerances of a row, the widest first.
+fn bounds(kinds: &[KindSummary]) -> String {
+    let mut rules: Vec<Rule> = kinds.iter().flat_map(|kind| kind.rules.clone()).collect();
+    let width = |rule: &Rule| match rule.tolerance {
+        Tolerance::Within(t) => t,
+        Tolerance::Exact => 0.0,
+    };
+    rules.sort_by(|a, b| width(b).total_cmp(&width(a)));
+    rules
+        .first()
+        .map_or("exact".to_owned(), |rule| rule.tolerance.to_string())
+}
+
+fn short(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    format!("{value:.1e}")
+}
