@@ -79,7 +79,7 @@ impl<'a> Inputs<'a> {
     ///
     /// Cases that store no k and v have them as the end of the cache they were appended to.
     pub fn appended(&self, layer: usize) -> Result<[Array4<f32>; 2], TraceError> {
-        if self.traces.case.selection == "attention-out" {
+        if matches!(&*self.traces.case.selection, "attention-out" | "selected") {
             let Attended { k, v, .. } = self.attended(layer)?;
             return Ok([self.last(k.view()), self.last(v.view())]);
         }

@@ -1,6 +1,6 @@
 //! What `validate` prints.
 
-use llorch_parity::{Judgement, KindSummary, Rule, Tolerance, Verdict};
+use llorch_parity::{Judgement, KindSummary, Reason, Rule, Tolerance, Verdict};
 
 use super::{Row, name};
 use crate::checkpoints::Basis;
@@ -9,6 +9,9 @@ use crate::references::{References, versions};
 
 /// Failures and reasons that are printed; verdict.json has all.
 const SHOWN: usize = 5;
+
+/// The width at which text under a row is broken.
+const WIDTH: usize = 100;
 
 /// The table, or nothing where JSON was asked for.
 pub struct Table {
@@ -125,26 +128,44 @@ fn verdict(rows: &[Row], asked: usize, model: &ModelDir) -> String {
 
 /// The first failures or reasons, below the row they belong to.
 fn findings(judgement: &Judgement) {
-    let (lines, pending): (Vec<String>, _) = match judgement.verdict() {
+    let lines: Vec<String> = match judgement.verdict() {
         Verdict::Pass(_) => return,
-        Verdict::Fail(failures) => (
-            failures.iter().map(ToString::to_string).collect(),
-            judgement.pending().len(),
-        ),
-        Verdict::Inconclusive(reasons) => (reasons.iter().map(ToString::to_string).collect(), 0),
+        Verdict::Fail(failures) => failures.iter().map(ToString::to_string).collect(),
+        Verdict::Inconclusive(reasons) => telling(reasons).map(ToString::to_string).collect(),
     };
     for line in lines.iter().take(SHOWN) {
-        println!("      {line}");
+        indented(line);
     }
     if lines.len() > SHOWN {
-        println!(
-            "      and {} more, all in verdict.json",
-            lines.len() - SHOWN
-        );
+        indented(&format!("and {} more, all in verdict.json", lines.len() - SHOWN));
     }
-    if pending > 0 {
-        println!("      and {pending} that could not be judged, all in verdict.json");
+    if !judgement.pending().is_empty() {
+        let pending = judgement.pending().len();
+        indented(&format!("and {pending} that could not be judged, all in verdict.json"));
     }
+}
+
+/// Where something is absent, that nothing was then compared goes without saying.
+fn telling(reasons: &[Reason]) -> impl Iterator<Item = &Reason> {
+    let is_absent = |reason: &Reason| matches!(reason, Reason::Absent { .. });
+    let any = reasons.iter().any(is_absent);
+    reasons.iter().filter(move |reason| !any || is_absent(reason))
+}
+
+/// Prints under a row, broken at spaces.
+fn indented(text: &str) {
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.len() + word.len() > WIDTH {
+            println!("      {line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    println!("      {line}");
 }
 
 fn kinds(kinds: &[KindSummary]) {
@@ -181,7 +202,7 @@ fn ratios(row: &Row) {
         })
         .map(|pool| format!("{} {:.2} {}", pool.kind, pool.ratio, pool.case))
         .collect();
-    println!("      {:>2}  {}", row.checkpoint.number, line.join(", "));
+    indented(&format!("{:>2}  {}", row.checkpoint.number, line.join(", ")));
 }
 
 /// The tolerances of a row, the widest first.
@@ -192,9 +213,11 @@ fn bounds(kinds: &[KindSummary]) -> String {
         Tolerance::Exact => 0.0,
     };
     rules.sort_by(|a, b| width(b).total_cmp(&width(a)));
-    rules
-        .first()
-        .map_or("exact".to_owned(), |rule| rule.tolerance.to_string())
+    match rules.first() {
+        Some(rule) => rule.tolerance.to_string(),
+        None if kinds.is_empty() => "-".to_owned(),
+        None => "exact".to_owned(),
+    }
 }
 
 fn short(value: f64) -> String {
