@@ -1,6 +1,9 @@
 //! The project's commands; `cargo xtask --help` lists them.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod say;
+
 mod checkpoints;
 mod model_dir;
 mod references;
@@ -32,9 +35,22 @@ fn main() -> ExitCode {
         Command::Trace(options) => trace::run(&options),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", explain(&error));
         ExitCode::from(MISUSE)
     })
+}
+
+/// An error and its causes in one line; many a message ends with its cause's already.
+fn explain(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 /// The workspace's folder.

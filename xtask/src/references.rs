@@ -1,7 +1,7 @@
 //! Where a model's references are, and what is in them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, sha256_hex};
 
@@ -56,22 +56,20 @@ pub fn own(model: &str) -> PathBuf {
 }
 
 impl References {
-    /// Opens the committed references made for these weights, or the user's own.
-    pub fn open(model: &ModelDir) -> Result<Self, ManifestError> {
-        let (committed, own) = (committed(&model.name), own(&model.name));
-        let check = |manifest: Manifest| {
-            manifest.check_model(&model.weights.sha256(), &model.config_sha256)?;
-            Ok(manifest)
-        };
-        if own.is_dir() && !committed.is_dir() {
-            return Self::load(Manifest::open(&own).and_then(check)?, &WHOLE_AT_LEAST);
+    /// Opens the references in `dir`, or else the committed ones of these very weights, or else the user's own.
+    pub fn open(model: &ModelDir, dir: Option<&Path>) -> Result<Self, ManifestError> {
+        if let Some(dir) = dir {
+            return Self::load(manifest(model, dir)?, &WHOLE_AT_LEAST);
         }
-        match Manifest::open(&committed).and_then(check) {
-            // Another model of the same name: the user may have made references for it.
-            Err(ManifestError::OtherModel { .. }) if own.is_dir() => {
-                Self::load(Manifest::open(&own).and_then(check)?, &WHOLE_AT_LEAST)
+        let own = own(&model.name);
+        match manifest(model, &committed(&model.name)) {
+            // None are committed, or those of another model of the same name.
+            Err(ManifestError::MissingFile { .. } | ManifestError::OtherModel { .. })
+                if own.is_dir() =>
+            {
+                Self::load(manifest(model, &own)?, &WHOLE_AT_LEAST)
             }
-            manifest => Self::load(manifest?, &WHOLE),
+            committed => Self::load(committed?, &WHOLE),
         }
     }
 
@@ -121,6 +119,13 @@ impl References {
         }
         sha256_hex(inputs.as_bytes())
     }
+}
+
+/// The manifest in a folder, if it is of this model.
+fn manifest(model: &ModelDir, dir: &Path) -> Result<Manifest, ManifestError> {
+    let manifest = Manifest::open(dir)?;
+    manifest.check_model(&model.weights.sha256(), &model.config_sha256)?;
+    Ok(manifest)
 }
 
 fn digest(tensor: &Tensor) -> String {

@@ -66,7 +66,7 @@ fn environment() -> Result<PathBuf> {
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(python);
     }
-    println!("making a Python environment in {}", dir.display());
+    say!("making a Python environment in {}", dir.display());
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }

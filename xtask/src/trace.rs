@@ -17,21 +17,28 @@ pub struct Options {
     /// `tiny`, the embedded model, or the path of a Hugging Face model folder
     #[arg(long, default_value = "tiny")]
     model: String,
-    /// The text to run
-    #[arg(long, required_unless_present = "tokens", conflicts_with = "tokens")]
-    prompt: Option<String>,
-    /// The token ids to run, separated by commas; rows of a batch by semicolons
-    #[arg(long, value_name = "IDS")]
-    tokens: Option<String>,
+    #[command(flatten)]
+    input: Input,
     /// Where to write
     #[arg(long, value_name = "FILE.npz")]
     out: PathBuf,
 }
 
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Input {
+    /// The text to run
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// The token ids to run, separated by commas; rows of a batch by semicolons
+    #[arg(long, value_name = "IDS")]
+    tokens: Option<String>,
+}
+
 pub fn run(options: &Options) -> Result<ExitCode> {
     let model = ModelDir::open(&options.model)?;
     let gpt2 = Gpt2::load(&model.weights, &model.config)?;
-    let batch = match (&options.tokens, &options.prompt) {
+    let batch = match (&options.input.tokens, &options.input.prompt) {
         (Some(ids), _) => parse(ids)?,
         (None, prompt) => {
             let text = prompt.as_deref().unwrap_or_default();
@@ -44,7 +51,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut trace = recorder.finish()?;
     trace.insert("0/tokens", Tensor::from(batch.mapv(i64::from)))?;
     trace.write_npz(&options.out)?;
-    println!(
+    say!(
         "{} tensors written to {}",
         trace.len(),
         options.out.display()

@@ -28,6 +28,9 @@ pub struct Options {
     /// The last checkpoint to run; those before it must pass
     #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=12))]
     checkpoint: u8,
+    /// The folder of references, if not the one that `cargo xtask refs` writes
+    #[arg(long, value_name = "DIR")]
+    refs: Option<PathBuf>,
     /// Print the verdict file instead of the table
     #[arg(long)]
     json: bool,
@@ -48,7 +51,7 @@ struct Row {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let asked = usize::from(options.checkpoint);
     let model = ModelDir::open(&options.model)?;
-    let references = match References::open(&model) {
+    let references = match References::open(&model, options.refs.as_deref()) {
         Ok(references) => references,
         Err(error) => return no_references(options, &model, &error.to_string()),
     };
@@ -103,7 +106,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     )?;
     table.foot(&rows, asked, &model);
     if options.json {
-        println!("{}", fs::read_to_string(file)?.trim_end());
+        say!("{}", fs::read_to_string(file)?.trim_end());
     }
     Ok(ExitCode::from(code))
 }
@@ -122,14 +125,14 @@ fn no_references(options: &Options, model: &ModelDir, error: &str) -> Result<Exi
         }),
     )?;
     if options.json {
-        println!("{}", fs::read_to_string(file)?.trim_end());
+        say!("{}", fs::read_to_string(file)?.trim_end());
     } else {
-        println!(
+        say!(
             "INCONCLUSIVE at checkpoint 1: no references for {}",
             model.name
         );
-        println!("  {error}");
-        println!("  {hint}");
+        say!("  {error}");
+        say!("  {hint}");
     }
     Ok(ExitCode::from(3))
 }

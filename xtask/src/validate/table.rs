@@ -29,14 +29,14 @@ impl Table {
             return;
         }
         let manifest = &references.manifest;
-        println!("model       {} ({})", model.name, model.path.display());
-        println!(
+        say!("model       {} ({})", model.name, model.path.display());
+        say!(
             "references  {}: {}",
             manifest.witness(),
             versions(manifest.versions())
         );
-        println!();
-        println!(
+        say!();
+        say!(
             "{:>2}  {:<11}  {:<10}  {:>5}  {:>9}  {:>9}  {:>5}  {:>5}  {:>5}  {:<12}  worst |d| at",
             "#",
             "checkpoint",
@@ -57,7 +57,7 @@ impl Table {
         }
         let (checkpoint, judgement) = (row.checkpoint, &row.judgement);
         let worst = judgement.worst();
-        println!(
+        say!(
             "{:>2}  {:<11}  {:<10}  {:>5}  {:>9}  {:>9}  {:>5}  {:>5}  {:>5}  {:<12}  {}",
             checkpoint.number,
             checkpoint.name,
@@ -86,19 +86,15 @@ impl Table {
         if self.silent {
             return;
         }
-        println!();
-        println!("|d|   |ours - witness|, the one that uses most of its bound * max(1, |witness|)");
-        println!(
-            "R     RMS(ours - truth) / RMS(witness - truth), at most 4; largest case of a kind:"
-        );
+        say!();
+        say!("|d|   |ours - witness|, the one that uses most of its bound * max(1, |witness|)");
+        say!("R     RMS(ours - truth) / RMS(witness - truth), at most 4; largest case of a kind:");
         for row in rows {
             ratios(row);
         }
-        println!(
-            "runs  pairs of runs that must be equal to the bit: again, in pieces, cached, alone"
-        );
-        println!();
-        println!("{}", verdict(rows, asked, model));
+        say!("runs  pairs of runs that must be equal to the bit: again, in pieces, cached, alone");
+        say!();
+        say!("{}", verdict(rows, asked, model));
     }
 }
 
@@ -137,11 +133,16 @@ fn findings(judgement: &Judgement) {
         indented(line);
     }
     if lines.len() > SHOWN {
-        indented(&format!("and {} more, all in verdict.json", lines.len() - SHOWN));
+        indented(&format!(
+            "and {} more, all in verdict.json",
+            lines.len() - SHOWN
+        ));
     }
     if !judgement.pending().is_empty() {
         let pending = judgement.pending().len();
-        indented(&format!("and {pending} that could not be judged, all in verdict.json"));
+        indented(&format!(
+            "and {pending} that could not be judged, all in verdict.json"
+        ));
     }
 }
 
@@ -149,7 +150,9 @@ fn findings(judgement: &Judgement) {
 fn telling(reasons: &[Reason]) -> impl Iterator<Item = &Reason> {
     let is_absent = |reason: &Reason| matches!(reason, Reason::Absent { .. });
     let any = reasons.iter().any(is_absent);
-    reasons.iter().filter(move |reason| !any || is_absent(reason))
+    reasons
+        .iter()
+        .filter(move |reason| !any || is_absent(reason))
 }
 
 /// Prints under a row, broken at spaces.
@@ -157,7 +160,7 @@ fn indented(text: &str) {
     let mut line = String::new();
     for word in text.split(' ') {
         if !line.is_empty() && line.len() + word.len() > WIDTH {
-            println!("      {line}");
+            say!("      {line}");
             line.clear();
         }
         if !line.is_empty() {
@@ -165,7 +168,7 @@ fn indented(text: &str) {
         }
         line += word;
     }
-    println!("      {line}");
+    say!("      {line}");
 }
 
 fn kinds(kinds: &[KindSummary]) {
@@ -182,7 +185,7 @@ fn kinds(kinds: &[KindSummary]) {
                 short(kind.worst_relative)
             )
         });
-        println!("      {:<13} {range}  {worst}", kind.kind);
+        say!("      {:<13} {range}  {worst}", kind.kind);
     }
 }
 
@@ -202,7 +205,11 @@ fn ratios(row: &Row) {
         })
         .map(|pool| format!("{} {:.2} {}", pool.kind, pool.ratio, pool.case))
         .collect();
-    indented(&format!("{:>2}  {}", row.checkpoint.number, line.join(", ")));
+    indented(&format!(
+        "{:>2}  {}",
+        row.checkpoint.number,
+        line.join(", ")
+    ));
 }
 
 /// The tolerances of a row, the widest first.

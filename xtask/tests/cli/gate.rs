@@ -1,0 +1,156 @@
+//! The gate: what passes, what stops it, and where.
+
+use crate::support::{Copies, outcome, xtask};
+
+#[test]
+fn the_embedded_model_passes_all_twelve() {
+    let (code, printed) = outcome(&xtask(&["validate"], &["--verbose"]));
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("PASS: 12 of 12 on tiny"), "{printed}");
+    assert!(printed.contains("attn.scores"), "{printed}");
+}
+
+#[test]
+fn a_checkpoint_runs_those_before_it_and_none_behind() {
+    let (code, printed) = outcome(&xtask(&["validate", "--json"], &["--checkpoint", "3"]));
+    assert_eq!(code, Some(0), "{printed}");
+    let verdict: serde_json::Value = serde_json::from_str(&printed).expect("JSON alone");
+    let numbers: Vec<_> = verdict["checkpoints"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| (row["number"].as_u64(), row["verdict"].as_str()))
+        .collect();
+    let pass = Some("PASS");
+    assert_eq!(numbers, [(Some(1), pass), (Some(2), pass), (Some(3), pass)]);
+    for hash in ["weights_sha256", "inputs_sha256", "references_sha256"] {
+        let hash = verdict["checkpoints"][0]["evidence"][hash].as_str();
+        assert_eq!(hash.map(str::len), Some(64));
+    }
+}
+
+/// Every tensor of the model, changed a little, fails at the first checkpoint that is about it.
+#[test]
+fn a_wrong_weight_fails_at_its_checkpoint() {
+    let wrong = [
+        ("h.1.ln_1.weight", 1, "h.1.ln_1"),
+        ("h.2.ln_2.bias", 1, "h.2.ln_2"),
+        ("ln_f.weight", 1, "ln_f"),
+        ("h.3.attn.c_attn.weight", 2, "h.3.attn."),
+        ("h.0.attn.c_proj.weight", 5, "h.0.attn.out"),
+        ("h.1.attn.c_proj.bias", 5, "h.1.attn.out"),
+        ("h.2.mlp.c_fc.weight", 6, "h.2.mlp.fc"),
+        ("h.2.mlp.c_proj.weight", 6, "h.2.mlp.out"),
+        ("wpe.weight", 7, "embed"),
+        ("wte.weight", 7, "embed"),
+    ];
+    for (tensor, checkpoint, site) in wrong {
+        let copies = Copies::new("wrong-weight");
+        copies.change_weights(|name, numbers| {
+            if name == tensor {
+                numbers.iter_mut().for_each(|x| *x *= 1.01);
+            }
+            true
+        });
+        copies.claim_weights();
+        let (code, printed) = outcome(&copies.validate(&[]));
+        assert_eq!(code, Some(1), "{tensor}: {printed}");
+        let stop = format!("FAIL at checkpoint {checkpoint} ");
+        assert!(printed.contains(&stop), "{tensor}: {printed}");
+        let first = printed.lines().find(|line| line.starts_with("      "));
+        let first = first.expect("a first failure");
+        assert!(first.contains(&format!("/{site}")), "{tensor}: {first}");
+    }
+}
+
+/// What the attention half of a model is: checkpoints 1 to 5, and then the names of what is missing.
+#[test]
+fn missing_weights_are_inconclusive_by_name() {
+    let copies = Copies::new("half-model");
+    copies.change_weights(|name, _| !name.ends_with("mlp.c_fc.weight"));
+    copies.claim_weights();
+    let (code, printed) = outcome(&copies.validate(&[]));
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(
+        printed.contains("INCONCLUSIVE at checkpoint 6"),
+        "{printed}"
+    );
+    assert!(printed.contains("h.3.mlp.c_fc.weight"), "{printed}");
+    let (code, printed) = outcome(&copies.validate(&["--checkpoint", "5"]));
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("isolated: each component on"), "{printed}");
+}
+
+#[test]
+fn a_missing_case_is_inconclusive_by_name() {
+    let copies = Copies::new("missing-case");
+    copies.change_manifest(|manifest| {
+        let cases = manifest["cases"].as_array_mut().expect("cases");
+        cases.retain(|case| case["name"] != "chunks");
+    });
+    let (code, printed) = outcome(&copies.validate(&[]));
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("case chunks"), "{printed}");
+}
+
+#[test]
+fn a_changed_byte_is_never_a_pass() {
+    for file in [
+        "manifest.json",
+        "manifest.json.sha256",
+        "batch.hf.npz",
+        "steps.isolated.npz",
+    ] {
+        let copies = Copies::new("changed-byte");
+        copies.flip(&copies.refs().join(file), 40);
+        let (code, printed) = outcome(&copies.validate(&[]));
+        assert_eq!(code, Some(3), "{file}: {printed}");
+        assert!(printed.contains("INCONCLUSIVE"), "{file}: {printed}");
+        assert!(
+            printed.contains("manifest.json") || printed.contains(file),
+            "{printed}"
+        );
+    }
+    let copies = Copies::new("changed-weight");
+    let weights = copies.model().join("model.safetensors");
+    copies.flip(&weights, 400_000);
+    let (code, printed) = outcome(&copies.validate(&[]));
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("weights"), "{printed}");
+}
+
+#[test]
+fn misuse_exits_2_and_says_why() {
+    let misused: [(&[&str], &str); 5] = [
+        (&["validate", "--checkpoint", "0"], "1..=12"),
+        (&["validate", "--model", "gtp2"], "gtp2"),
+        (
+            &["validate", "--model", env!("CARGO_MANIFEST_DIR")],
+            "config.json",
+        ),
+        (&["trace", "--out", "x.npz"], "--prompt"),
+        (&["trace", "--tokens", "1,x", "--out", "x.npz"], "\"x\""),
+    ];
+    for (arguments, says) in misused {
+        let (code, printed) = outcome(&xtask(arguments, &[]));
+        assert_eq!(code, Some(2), "{arguments:?}: {printed}");
+        assert!(printed.contains(says), "{arguments:?}: {printed}");
+    }
+}
+
+#[test]
+fn broken_model_files_are_named() {
+    let broken: [(&str, &[u8], &str); 3] = [
+        ("config.json", b"{", "malformed JSON"),
+        ("model.safetensors", b"\x10\0\0\0", "model.safetensors"),
+        ("config.json", br#"{"n_embd": 144, "n_head": 5}"#, "n_head"),
+    ];
+    for (file, bytes, says) in broken {
+        let copies = Copies::new("broken-file");
+        std::fs::write(copies.model().join(file), bytes).expect("writing");
+        let (code, printed) = outcome(&copies.validate(&[]));
+        assert_eq!(code, Some(2), "{file}: {printed}");
+        assert!(printed.contains(says), "{file}: {printed}");
+        assert_eq!(printed.lines().count(), 1, "{printed}");
+    }
+}

@@ -1,0 +1,5 @@
+//! The commands as a user runs them.
+
+mod gate;
+mod support;
+mod trace;
