@@ -28,7 +28,12 @@ impl ModelDir {
             .with_context(|| format!("cannot read {}", config_path.display()))?;
         let config = Config::open(&path)?;
         let weights = Weights::open(&path)?;
-        let missing = weights.check_present(&config)?.missing;
+        // A part of a model is welcome: the checkpoints that need what is missing say so.
+        let missing = match weights.check(&config) {
+            Ok(_) => Vec::new(),
+            Err(llorch_weights::Error::Missing { missing }) => missing,
+            Err(error) => return Err(error.into()),
+        };
         let name = path.canonicalize()?.file_name().map_or_else(
             || "model".to_owned(),
             |name| name.to_string_lossy().into_owned(),

@@ -1,6 +1,7 @@
 //! The twelve checkpoints: what each expects, and our side of the comparison.
 
 mod choices;
+mod cut;
 mod generation;
 mod inputs;
 mod isolated;

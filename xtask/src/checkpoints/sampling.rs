@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result};
 use llorch_model::{Gpt2, Sampling};
-use llorch_parity::{Choice, Expectation, Judge, Key, Reference, Rule, Tensor, Trace};
-use ndarray::{Array2, ArrayView2, Ix2};
+use llorch_parity::{Expectation, Judge, Key, Reference, Rule, Tensor, Trace};
+use ndarray::{Array1, Array2, ArrayView2, Ix2};
 
+use super::cut::{self, Errors};
 use super::propagated::all_tokens;
 use super::{Run, sites};
 use crate::references::CaseTraces;
@@ -63,101 +64,121 @@ impl From {
             From::Ours => traces.propagated.as_ref(),
         }
     }
+
+    /// The logits that the truth was made from, [B, V].
+    fn true_logits(self, traces: &CaseTraces) -> Result<Array2<f64>> {
+        let logits = traces.witness.array::<f32, Ix2>(LOGITS)?.mapv(f64::from);
+        match self {
+            From::Witness => Ok(logits),
+            From::Ours => {
+                let deltas = self
+                    .truth(traces)
+                    .context("the case has no propagated truth")?;
+                Ok(logits + deltas.array::<f32, Ix2>(LOGITS)?.mapv(f64::from))
+            }
+        }
+    }
+
+    /// How far our logits and the witness's are from the truth's, measured; 9 has judged that.
+    fn errors(
+        self,
+        traces: &CaseTraces,
+        ours: ArrayView2<f32>,
+        truth: ArrayView2<f64>,
+    ) -> Result<Errors> {
+        let witness = traces.witness.array::<f32, Ix2>(LOGITS)?;
+        let mut logit: f64 = 0.0;
+        for (&truth, (&ours, &witness)) in truth.iter().zip(ours.iter().zip(witness)) {
+            logit = logit.max((f64::from(ours) - truth).abs());
+            logit = logit.max((f64::from(witness) - truth).abs());
+        }
+        // An error e in every logit moves a sum of probabilities by at most e; and adding V float32
+        // numbers up to 1 is off by about the root of V half units, four times that being rare.
+        let mass = logit + 4.0 * (truth.ncols() as f64).sqrt() * f64::from(f32::EPSILON) / 2.0;
+        Ok(Errors { logit, mass })
+    }
 }
 
 const BOTH: [From; 2] = [From::Witness, From::Ours];
 
-/// Compares every distribution, and the set of tokens that each keeps.
+/// Compares every distribution, and which tokens each keeps.
 pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
     for traces in of_sampling(&run.references.cases) {
-        let case = &traces.case.name;
         let tokens = all_tokens(traces)?;
         let mut cache = gpt2.cache(traces.case.batch, tokens.ncols())?;
         let own = gpt2.forward_last(tokens.view(), &mut cache, &mut ())?;
-        let witness = traces.witness.array(LOGITS)?;
         for from in BOTH {
             let logits = match from {
-                From::Witness => witness,
+                From::Witness => traces.witness.array(LOGITS)?,
                 From::Ours => own.view(),
             };
             for (name, sampling) in &DISTRIBUTIONS {
-                let key = from.key(case, name);
+                let key = from.key(&traces.case.name, name);
                 let ours = distribution(sampling, logits)?;
+                let tensor = Tensor::from(ours.view());
+                let again = Tensor::from(distribution(sampling, logits)?);
+                judge.identical(&format!("{key}, again"), &tensor, &again);
+                if cuts(sampling) && !kept(name, from, sampling, logits, &ours, traces, judge)? {
+                    continue;
+                }
                 let reference = traces.witness.get(name).map(|witness| Reference {
                     witness,
                     delta: from.truth(traces).and_then(|truth| truth.get(name)),
                 });
-                let tensor = Tensor::from(ours.view());
                 judge.compare(&key, Some(&tensor), reference);
-                let again = Tensor::from(distribution(sampling, logits)?);
-                judge.identical(&format!("{key}, again"), &tensor, &again);
-                if sampling.top_k.is_some() || sampling.top_p.is_some() {
-                    kept(name, from, sampling, &ours, traces, judge)?;
-                }
             }
         }
     }
     Ok(())
 }
 
-/// Compares which tokens are kept, row by row, where the truth is away from the cut.
+/// Compares which tokens are kept, but for those so close to the cut that the errors of either side could
+/// move them over it. Returns whether those agree too: else the probabilities cannot be compared.
 fn kept(
     name: &str,
     from: From,
     sampling: &Sampling,
+    logits: ArrayView2<f32>,
     ours: &Array2<f32>,
     traces: &CaseTraces,
     judge: &mut Judge,
-) -> Result<()> {
+) -> Result<bool> {
     let reference = traces.witness.array::<f32, Ix2>(name)?;
-    let logits = traces.witness.array::<f32, Ix2>(LOGITS)?.mapv(f64::from);
-    let truth = match from {
-        From::Witness => logits,
-        From::Ours => {
-            let deltas = traces.propagated.as_ref();
-            let deltas = deltas.context("the case has no propagated truth")?;
-            logits + deltas.array::<f32, Ix2>(LOGITS)?.mapv(f64::from)
-        }
-    };
-    for row in 0..traces.case.batch {
-        let (ours, reference) = (ours.row(row), reference.row(row));
-        let pairs = ours.iter().zip(reference);
-        let differ = pairs.filter(|(ours, reference)| (**ours > 0.0) != (**reference > 0.0));
-        let (margin, needed) = cut(sampling, from, truth.row(row).to_vec());
-        let choice = Choice {
-            ours: differ.count() as i64,
-            reference: 0,
-            margin,
-            needed,
-        };
-        judge.compare_choice(&kept_key(from, &traces.case.name, name, row), choice);
+    let truth = from.true_logits(traces)?;
+    let errors = from.errors(traces, logits, truth.view())?;
+    let mut settled = Vec::new();
+    for row in truth.rows() {
+        settled.extend(cut::settled(sampling, &row.to_vec(), errors));
     }
-    Ok(())
+    if !settled.contains(&Some(true)) {
+        judge.absent(format!("a token that {name} surely keeps"), "the errors are too large");
+        return Ok(false);
+    }
+    let mask = |probabilities: ArrayView2<f32>| -> Vec<i64> {
+        let fates = probabilities.iter().zip(&settled);
+        let fates = fates.map(|(&p, fate)| fate.map_or(UNSETTLED, |_| i64::from(p > 0.0)));
+        fates.collect()
+    };
+    let [own, witness] =
+        [ours.view(), reference].map(|kept| Tensor::from(Array1::from(mask(kept))));
+    let key = kept_key(from, &traces.case.name, name);
+    judge.compare(&key, Some(&own), Some(Reference::witness(&witness)));
+
+    let mut close = ours.iter().zip(reference).zip(&settled);
+    let differ =
+        close.any(|((ours, witness), fate)| fate.is_none() && (*ours > 0.0) != (*witness > 0.0));
+    if differ {
+        let what = format!("a prompt whose {name} cut lies apart from rounding ({key})");
+        judge.absent(what, "the tokens kept differ, and may");
+    }
+    Ok(!differ)
 }
 
-/// How far the truth is from keeping another token, and how far both sides may be off.
-fn cut(sampling: &Sampling, from: From, mut truth: Vec<f64>) -> (f64, f64) {
-    truth.sort_by(|a, b| b.total_cmp(a));
-    if let Some(k) = sampling.top_k {
-        let needed = match from {
-            From::Witness => 0.0,
-            From::Ours => 2.0 * sites::LOGITS * truth[0].abs().max(1.0),
-        };
-        let margin = match truth.get(k - 1..=k) {
-            Some(pair) => pair[0] - pair[1],
-            None => f64::MAX,
-        };
-        return (margin, needed);
-    }
-    let limit = sampling.top_p.unwrap_or(1.0);
-    let weights: Vec<f64> = truth.iter().map(|logit| (logit - truth[0]).exp()).collect();
-    let total: f64 = weights.iter().sum();
-    let mut reached = 0.0;
-    let distances = weights.iter().map(|weight| {
-        reached += weight / total;
-        (reached - limit).abs()
-    });
-    (distances.fold(f64::MAX, f64::min), from.tolerance())
+/// Stands for a token whose fate is not settled, on both sides.
+const UNSETTLED: i64 = -1;
+
+fn cuts(sampling: &Sampling) -> bool {
+    sampling.top_k.is_some() || sampling.top_p.is_some()
 }
 
 /// The distributions and kept sets expected of a case.
@@ -168,18 +189,18 @@ pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
         for (name, sampling) in of_sampling([traces]).flat_map(|_| &DISTRIBUTIONS) {
             let rule = Rule::within(from.tolerance());
             expected.push(Expectation::tensor(from.key(&case.name, name), *name, rule));
-            if sampling.top_k.is_some() || sampling.top_p.is_some() {
-                let keys = (0..case.batch).map(|row| kept_key(from, &case.name, name, row));
-                expected.extend(keys.map(|key| Expectation::choice(key, format!("{name} kept"))));
+            if cuts(sampling) {
+                let (key, kind) = (kept_key(from, &case.name, name), format!("{name} kept"));
+                expected.push(Expectation::tensor_without_truth(key, kind, Rule::exact()));
             }
         }
     }
     expected
 }
 
-fn kept_key(from: From, case: &str, name: &str, row: usize) -> Key {
+fn kept_key(from: From, case: &str, name: &str) -> Key {
     let key = from.key(case, name);
-    Key::new(key.case, format!("{}, tokens kept in row {row}", key.name))
+    Key::new(key.case, format!("{}, tokens kept", key.name))
 }
 
 fn of_sampling<'a>(
