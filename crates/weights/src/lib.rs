@@ -23,7 +23,7 @@
 //!
 //! `tie_word_embeddings` true: logits are made with `wte.weight`, unless the file has an
 //! `lm_head.weight` of its own, which is then used. This is what transformers 5 does (it unties a
-//! model whose file has two different matrices; version 4 tied regardless). False: the file must have
+//! model whose file has two different matrices). False: the file must have
 //! one; transformers would go on with random numbers. A tied file that has only `lm_head.weight` is
 //! refused for its missing `wte.weight`.
 //!

@@ -99,6 +99,16 @@ impl Run<'_> {
         for case in &self.references.missing {
             judge.absent(format!("case {case} among the references"), &hint);
         }
+        for traces in &self.references.cases {
+            let selection = &*traces.case.selection;
+            if !sites::SELECTIONS.contains(&selection) {
+                let name = &traces.case.name;
+                judge.absent(
+                    format!("a known selection for case {name} ({selection})"),
+                    &hint,
+                );
+            }
+        }
         let missing = self.missing_weights(checkpoint.number);
         if missing.is_empty() {
             self.run(checkpoint.number, &mut judge)?;

@@ -151,7 +151,10 @@ fn kept(
         settled.extend(cut::settled(sampling, &row.to_vec(), errors));
     }
     if !settled.contains(&Some(true)) {
-        judge.absent(format!("a token that {name} surely keeps"), "the errors are too large");
+        judge.absent(
+            format!("a token that {name} surely keeps"),
+            "the errors are too large",
+        );
         return Ok(false);
     }
     let mask = |probabilities: ArrayView2<f32>| -> Vec<i64> {

@@ -11,6 +11,16 @@ pub const HIDDEN: f64 = 1e-4;
 pub const LOGITS: f64 = 1e-3;
 pub const PROBABILITIES: f64 = 1e-6;
 
+/// The selections that a reference may say it stores.
+pub const SELECTIONS: [&str; 6] = [
+    "all",
+    "selected",
+    "isolated",
+    "attention-out",
+    "greedy",
+    "sampling",
+];
+
 /// Everything a checkpoint expects, in the order of execution.
 pub fn expectations(checkpoint: usize, run: &Run) -> Vec<Expectation> {
     let layers = run.model.config.n_layer();

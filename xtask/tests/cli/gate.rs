@@ -93,6 +93,16 @@ fn a_missing_case_is_inconclusive_by_name() {
     assert!(printed.contains("case chunks"), "{printed}");
 }
 
+/// A selection that nobody knows would otherwise expect nothing, and nothing would be missed.
+#[test]
+fn an_unknown_selection_is_inconclusive_by_name() {
+    let copies = Copies::new("unknown-selection");
+    copies.change_manifest(|manifest| manifest["cases"][1]["selection"] = "alll".into());
+    let (code, printed) = outcome(&copies.validate(&[]));
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("(alll)"), "{printed}");
+}
+
 #[test]
 fn a_changed_byte_is_never_a_pass() {
     for file in [
