@@ -8,6 +8,9 @@ use llorch_weights::{Config, Missing, Weights};
 
 use crate::root;
 
+/// What the embedded model is called.
+pub const EMBEDDED: &str = "tiny";
+
 /// A model folder, opened: what is there has been checked, and what is missing is known.
 pub struct ModelDir {
     /// The folder's own name.
@@ -22,7 +25,7 @@ pub struct ModelDir {
 impl ModelDir {
     /// Opens `tiny`, the embedded model, or the folder at a path.
     pub fn open(model: &str) -> Result<Self> {
-        let path = find(model)?;
+        let path = relative(find(model)?);
         let config_path = path.join("config.json");
         let config_text = std::fs::read(&config_path)
             .with_context(|| format!("cannot read {}", config_path.display()))?;
@@ -49,9 +52,16 @@ impl ModelDir {
     }
 }
 
+/// The path as seen from here, where it lies below.
+fn relative(path: PathBuf) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    below.unwrap_or(path)
+}
+
 fn find(model: &str) -> Result<PathBuf> {
-    if model == "tiny" {
-        return Ok(root().join("fixtures").join("tiny"));
+    if model == EMBEDDED {
+        return Ok(root().join("fixtures").join(EMBEDDED));
     }
     if Path::new(model).is_dir() {
         return Ok(model.into());

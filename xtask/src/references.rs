@@ -50,6 +50,11 @@ pub fn committed(model: &str) -> PathBuf {
     root().join("fixtures").join("refs").join(model)
 }
 
+/// Whether the committed references under the model's name are of this model, and not of another so named.
+pub fn is_committed(model: &ModelDir) -> bool {
+    manifest(model, &committed(&model.name)).is_ok()
+}
+
 /// Where the references of a user's model are written.
 pub fn own(model: &str) -> PathBuf {
     root().join("target").join("refs").join(model)

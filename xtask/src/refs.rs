@@ -8,30 +8,34 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 use llorch_parity::sha256_hex;
 
-use crate::model_dir::ModelDir;
-use crate::references::{committed, own};
+use crate::model_dir::{EMBEDDED, ModelDir};
+use crate::references::{committed, is_committed, own};
 use crate::root;
 
 /// Makes a model's references with Hugging Face transformers, in a Python environment of its own.
 ///
-/// Needs Python 3.11 or later and, the first time, the Python package registry. The references of `tiny`
-/// and of the models that have some under fixtures/ are written there, others under target/refs/.
+/// Needs Python 3.11 or later and, the first time, the Python package registry. Models whose references
+/// are under fixtures/refs/ have them written there, others under target/refs/.
 #[derive(clap::Args)]
 pub struct Options {
     /// `tiny`, the embedded model, or the path of a Hugging Face model folder
     #[arg(long, default_value = "tiny")]
     model: String,
-    /// Regenerate into a scratch folder and compare with what is there; exit 1 where they differ
+    /// Regenerate and compare with what is there instead of writing; exit 1 where they differ
     #[arg(long)]
     check: bool,
+    /// The folder of references, if not the usual one
+    #[arg(long, value_name = "DIR")]
+    refs: Option<PathBuf>,
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let model = ModelDir::open(&options.model)?;
     let python = environment()?;
-    let refs = match committed(&model.name) {
-        committed if committed.is_dir() || options.model == "tiny" => committed,
-        _ => own(&model.name),
+    let refs = match &options.refs {
+        Some(refs) => refs.clone(),
+        None if options.model == EMBEDDED || is_committed(&model) => committed(&model.name),
+        None => own(&model.name),
     };
     let (action, flag) = if options.check {
         ("check", "--refs")

@@ -16,8 +16,13 @@ pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
         if traces.case.selection == "greedy" {
             generated(gpt2, traces, judge)?;
         }
-        if traces.case.text.is_some() {
-            text(&Tokenizer::open(&run.model.path)?, traces, judge)?;
+        match &traces.case.text {
+            Some(_) => text(&Tokenizer::open(&run.model.path)?, traces, judge)?,
+            None if traces.case.selection == "greedy" => {
+                let what = format!("the text of case {}", traces.case.name);
+                judge.absent(what, "references made beside a tokenizer have it");
+            }
+            None => {}
         }
     }
     Ok(())

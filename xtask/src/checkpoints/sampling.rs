@@ -43,12 +43,17 @@ enum From {
 }
 
 impl From {
-    fn key(self, case: &str, name: &str) -> Key {
-        let label = match self {
+    /// What a distribution is called, and pooled under: each basis has a truth, and so an R, of its own.
+    fn kind(self, name: &str) -> String {
+        let basis = match self {
             From::Witness => "isolated",
             From::Ours => "propagated",
         };
-        Key::new(case, format!("{label} {name}"))
+        format!("{basis} {name}")
+    }
+
+    fn key(self, case: &str, name: &str) -> Key {
+        Key::new(case, self.kind(name))
     }
 
     fn tolerance(self) -> f64 {
@@ -191,9 +196,11 @@ pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
     for from in BOTH {
         for (name, sampling) in of_sampling([traces]).flat_map(|_| &DISTRIBUTIONS) {
             let rule = Rule::within(from.tolerance());
-            expected.push(Expectation::tensor(from.key(&case.name, name), *name, rule));
+            let key = from.key(&case.name, name);
+            expected.push(Expectation::tensor(key, from.kind(name), rule));
             if cuts(sampling) {
-                let (key, kind) = (kept_key(from, &case.name, name), format!("{name} kept"));
+                let key = kept_key(from, &case.name, name);
+                let kind = format!("{} kept", from.kind(name));
                 expected.push(Expectation::tensor_without_truth(key, kind, Rule::exact()));
             }
         }
