@@ -14,7 +14,7 @@
 //! let norm = LayerNorm::new(weight.view(), bias.view(), 1e-5)?;
 //! let y = norm.forward(array![[[1.0, 2.0, 3.0, 4.0]]].view())?;
 //! // mean 2.5, variance 1.25
-//! assert_eq!(y, array![[[-1.3416355, -0.44721183, 0.9472118, 2.683271]]]);
+//! assert_eq!(y, array![[[-1.3416355, -0.4472118, 0.9472118, 2.683271]]]);
 //! # Ok::<(), llorch_layernorm::Error>(())
 //! ```
 #![forbid(unsafe_code)]
@@ -25,6 +25,10 @@ pub use error::Error;
 use llorch_numerics::{Dim, check_shape, normalize};
 use ndarray::{Array1, Array3, ArrayView1, ArrayView3};
 
+/// What this crate's own types are made of, for those who depend on it alone.
+pub use llorch_numerics as numerics;
+pub use ndarray;
+
 /// A layer normalisation with its learned scale and shift.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
@@ -34,7 +38,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Takes `weight` and `bias`, [C] each, and the epsilon that is added to the variance under the
+    /// Takes `weight` and `bias`, \[C\] each, and the epsilon that is added to the variance under the
     /// root (`layer_norm_epsilon` in config.json; 1e-5 in every GPT-2).
     ///
     /// # Errors
@@ -80,3 +84,8 @@ impl LayerNorm {
         Ok(y)
     }
 }
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -24,6 +24,10 @@ pub use error::Error;
 use llorch_numerics::{Dim, PackedMatrix, Probe, check_shape, gelu_erf, gelu_tanh, relu};
 use ndarray::{Array1, Array3, ArrayView1, ArrayView2, ArrayView3};
 
+/// What this crate's own types are made of, for those who depend on it alone.
+pub use llorch_numerics as numerics;
+pub use ndarray;
+
 /// What is applied between the two products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -46,7 +50,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Takes `c_fc` ([C, I], [I]) and `c_proj` ([I, C], [C]), weights as the file holds them.
+    /// Takes `c_fc` ([C, I], \[I\]) and `c_proj` ([I, C], \[C\]), weights as the file holds them.
     ///
     /// # Errors
     /// [`Error::Shape`] where they do not fit each other or are empty.
@@ -103,3 +107,8 @@ fn record(probe: &mut dyn Probe, site: &str, values: &Array3<f32>) {
         probe.record(site, values.view().into_dyn());
     }
 }
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

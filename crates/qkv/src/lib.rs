@@ -29,6 +29,10 @@ pub use error::Error;
 use llorch_numerics::{Dim, PackedMatrix, check_shape};
 use ndarray::{Array1, Array4, ArrayView1, ArrayView2, ArrayView3};
 
+/// What this crate's own types are made of, for those who depend on it alone.
+pub use llorch_numerics as numerics;
+pub use ndarray;
+
 /// The projection `c_attn`.
 #[derive(Clone, Debug)]
 pub struct Qkv {
@@ -49,7 +53,7 @@ pub struct Heads {
 }
 
 impl Qkv {
-    /// Takes `c_attn`'s weight, [C, 3C] as the file holds it, its bias, [3C], and the number of heads.
+    /// Takes `c_attn`'s weight, [C, 3C] as the file holds it, its bias, \[3C\], and the number of heads.
     ///
     /// # Errors
     /// [`Error::Shape`] where the arrays do not fit each other or are empty, [`Error::Heads`] where the
@@ -59,8 +63,9 @@ impl Qkv {
         bias: ArrayView1<f32>,
         heads: usize,
     ) -> Result<Self, Error> {
+        check_shape("weight", weight.shape(), &[Dim::Any("C"), Dim::Any("3C")])?;
         let channels = weight.nrows();
-        let expected = [Dim::Any("C"), Dim::Is(channels.saturating_mul(3))];
+        let expected = [Dim::Is(channels), Dim::Is(channels.saturating_mul(3))];
         check_shape("weight", weight.shape(), &expected)?;
         check_shape("bias", bias.shape(), &[Dim::Is(weight.ncols())])?;
         if heads == 0 || !channels.is_multiple_of(heads) {
@@ -96,3 +101,8 @@ impl Qkv {
         })
     }
 }
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
