@@ -34,3 +34,53 @@ impl Cache {
         &self.layers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, Gpt2, tokens};
+
+    fn bits(cache: &Cache) -> Vec<Vec<u32>> {
+        let arrays = cache
+            .layers()
+            .iter()
+            .flat_map(|layer| [layer.keys(), layer.values()]);
+        arrays
+            .map(|array| array.iter().map(|x| x.to_bits()).collect())
+            .collect()
+    }
+
+    /// No cache that the model makes fails in the middle: this one's third layer has no more room.
+    #[test]
+    fn a_failure_in_a_later_layer_leaves_the_earlier_ones_as_they_were() {
+        let model = Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model");
+        let mut cache = model.cache(1, 9).expect("a cache");
+        let prompt = tokens(&[&[5, 600, 71, 8]]).expect("a batch");
+        let first = model.forward(prompt.view(), &mut cache, &mut ());
+        first.expect("logits");
+        let mut untouched = cache.clone();
+
+        let roomy = &cache.layers[2];
+        let mut full = KvCache::new(1, 6, 6, 24).expect("a cache");
+        let appended = full.append(roomy.keys().view(), roomy.values().view());
+        appended.expect("room for four");
+        let roomy = std::mem::replace(&mut cache.layers[2], full);
+
+        let next = tokens(&[&[1, 2, 3]]).expect("a batch");
+        let error = model.forward(next.view(), &mut cache, &mut ());
+        let error = error.expect_err("a full layer");
+        assert!(
+            matches!(error, Error::Cache(llorch_kv_cache::Error::Full { .. })),
+            "{error}"
+        );
+        assert_eq!(bits(&cache), bits(&untouched));
+        assert!(cache.layers().iter().all(|layer| layer.len() == 4));
+
+        cache.layers[2] = roomy;
+        let [after, without] = [&mut cache, &mut untouched].map(|cache| {
+            let logits = model.forward(next.view(), cache, &mut ());
+            logits.expect("logits").mapv(f32::to_bits)
+        });
+        assert_eq!(after, without);
+    }
+}

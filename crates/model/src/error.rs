@@ -98,7 +98,15 @@ pub enum Error {
         /// The folder.
         dir: std::path::PathBuf,
     },
-    /// The tokenizer's files or its input were refused.
+    /// A tokenizer's file was refused.
+    #[error("{}: expected a tokenizer: {source}", path.display())]
+    TokenizerFile {
+        /// tokenizer.json; or vocab.json, which stands for merges.txt beside it as well.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: tokenizers::Error,
+    },
+    /// The tokenizer refused a text or ids.
     #[error("tokenizer: {0}")]
     Tokenizer(tokenizers::Error),
 }

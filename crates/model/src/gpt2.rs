@@ -92,7 +92,9 @@ impl Gpt2 {
     /// and `logits`, in this order.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::Layers`] and those of the rooms; every layer's cache is then as it was.
+    /// [`Error::EmptyPrompt`], [`Error::Positions`], [`Error::Token`]; [`Error::Layers`] and
+    /// [`Error::Cache`] where the cache is for another model or batch, or too full; those of the rooms.
+    /// Every layer's cache is then as it was.
     pub fn forward(
         &self,
         tokens: ArrayView2<u32>,

@@ -38,6 +38,7 @@ mod generate;
 mod gpt2;
 mod load;
 mod sampling;
+mod text_stream;
 mod tokenizer;
 mod tokens;
 
@@ -50,5 +51,11 @@ pub use llorch_numerics::Probe;
 pub use llorch_weights::{Config, Weights};
 pub use load::{attention, layer_norm, mlp, qkv};
 pub use sampling::{Sampler, Sampling, greedy};
+pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;
 pub use tokens::tokens;
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

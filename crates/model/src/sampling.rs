@@ -42,7 +42,7 @@ impl Sampling {
         top_p: None,
     };
 
-    /// The probability of every token, [V], from logits, [V]; tokens that are not kept have exactly 0.
+    /// The probability of every token, `[V]`, from logits, `[V]`; tokens that are not kept have exactly 0.
     ///
     /// ```
     /// use llorch_model::{Error, Sampling};
@@ -57,7 +57,8 @@ impl Sampling {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Sampling`] where a setting has no meaning; those of [`greedy`].
+    /// [`Error::Sampling`] where a setting has no meaning; those of [`greedy`], [`Error::Logits`] also
+    /// where the best logit is no longer finite when divided by the temperature.
     pub fn probabilities(&self, logits: ArrayView1<f32>) -> Result<Array1<f32>, Error> {
         self.check()?;
         let best = greedy(logits)?;
@@ -66,6 +67,7 @@ impl Sampling {
             return Ok(Array1::from_shape_fn(logits.len(), certain));
         }
         let mut row: Vec<f32> = logits.iter().map(|x| x / self.temperature).collect();
+        finite(best as usize, row[best as usize])?;
         if let Some(k) = self.top_k {
             keep_top_k(&mut row, k);
         }
@@ -115,7 +117,8 @@ fn keep_top_k(logits: &mut [f32], k: usize) {
 /// Masks the tokens, worst first, whose probabilities together stay within 1 - p; the best one stays.
 fn keep_top_p(logits: &mut [f32], p: f64) {
     let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    // Of equals the first is the better one, as it is to `greedy`.
+    order.sort_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)));
     let mut probabilities = logits.to_vec();
     softmax(&mut probabilities);
     order.pop();
@@ -129,24 +132,26 @@ fn keep_top_p(logits: &mut [f32], p: f64) {
     }
 }
 
-/// The token with the largest logit, the first of equals, from logits, [V].
+/// The token with the largest logit, the first of equals, from logits, `[V]`.
 ///
 /// # Errors
 /// [`Error::Logits`] where a logit is not finite, [`Error::NoLogits`] where there are none.
 pub fn greedy(logits: ArrayView1<f32>) -> Result<u32, Error> {
     let mut best: Option<(usize, f32)> = None;
     for (token, &logit) in logits.indexed_iter() {
-        if !logit.is_finite() {
-            return Err(Error::Logits {
-                token,
-                found: logit,
-            });
-        }
+        finite(token, logit)?;
         if best.is_none_or(|(_, highest)| logit > highest) {
             best = Some((token, logit));
         }
     }
     best.map(|(token, _)| token as u32).ok_or(Error::NoLogits)
+}
+
+fn finite(token: usize, found: f32) -> Result<(), Error> {
+    match found.is_finite() {
+        true => Ok(()),
+        false => Err(Error::Logits { token, found }),
+    }
 }
 
 /// Draws tokens; the same seed and logits give the same tokens everywhere.
@@ -157,6 +162,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// Draws from the distributions that `sampling` makes.
+    ///
     /// # Errors
     /// [`Error::Sampling`] where a setting has no meaning.
     pub fn new(sampling: Sampling, seed: u64) -> Result<Self, Error> {
@@ -165,10 +172,10 @@ impl Sampler {
         Ok(Sampler { sampling, random })
     }
 
-    /// The next token from logits, [V].
+    /// The next token from logits, `[V]`.
     ///
     /// # Errors
-    /// [`Error::Logits`] where a logit is not finite.
+    /// Those of [`Sampling::probabilities`].
     pub fn choose(&mut self, logits: ArrayView1<f32>) -> Result<u32, Error> {
         let probabilities = self.sampling.probabilities(logits)?;
         let total: f64 = probabilities.iter().map(|&p| f64::from(p)).sum();

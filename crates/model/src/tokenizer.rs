@@ -1,10 +1,10 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
-use crate::Error;
+use crate::{Error, TextStream};
 
 /// The one special token that GPT-2's vocabulary has.
 const END_OF_TEXT: &str = "<|endoftext|>";
@@ -17,22 +17,22 @@ impl Tokenizer {
     /// Opens a model folder's `tokenizer.json`, or its `vocab.json` and `merges.txt` where it has only these.
     ///
     /// # Errors
-    /// [`Error::NoTokenizer`], [`Error::Tokenizer`].
+    /// [`Error::NoTokenizer`] where neither is there, [`Error::TokenizerFile`] where what is there is refused.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();
         let whole = dir.join("tokenizer.json");
         if whole.is_file() {
-            return Inner::from_file(whole)
+            let inner = Inner::from_file(&whole);
+            return inner
                 .map(Tokenizer)
-                .map_err(Error::Tokenizer);
+                .map_err(|source| refused(whole, source));
         }
         let (vocabulary, merges) = (dir.join("vocab.json"), dir.join("merges.txt"));
         if !(vocabulary.is_file() && merges.is_file()) {
             return Err(Error::NoTokenizer { dir: dir.into() });
         }
-        let bpe = BPE::from_file(&vocabulary.to_string_lossy(), &merges.to_string_lossy())
-            .build()
-            .map_err(Error::Tokenizer)?;
+        let bpe = BPE::from_file(&vocabulary.to_string_lossy(), &merges.to_string_lossy());
+        let bpe = bpe.build().map_err(|source| refused(vocabulary, source))?;
         let mut inner = Inner::new(bpe);
         inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
         inner.with_decoder(Some(ByteLevel::default()));
@@ -53,7 +53,8 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of ids, special tokens written out. Bytes that are no UTF-8 become U+FFFD.
+    /// The text of ids, special tokens written out. Bytes that are no UTF-8 become U+FFFD, and an id that
+    /// the vocabulary lacks adds nothing.
     ///
     /// # Errors
     /// [`Error::Tokenizer`].
@@ -61,10 +62,26 @@ impl Tokenizer {
         self.0.decode(ids, false).map_err(Error::Tokenizer)
     }
 
-    /// Decodes ids as they come: each call returns the text that is complete with this id, which is
-    /// nothing while a character is still missing bytes.
-    pub fn stream(&self) -> impl FnMut(u32) -> Result<Option<String>, Error> + '_ {
-        let mut stream = self.0.decode_stream(false);
-        move |id| stream.step(id).map_err(Error::Tokenizer)
+    /// Decodes ids as they come, never half a character.
+    ///
+    /// ```
+    /// # use llorch_model::Tokenizer;
+    /// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny");
+    /// let tokenizer = Tokenizer::open(folder)?;
+    /// let mut stream = tokenizer.stream();
+    /// let mut text = String::new();
+    /// for id in tokenizer.encode("世界")? {
+    ///     text += &stream.push(id)?;
+    /// }
+    /// text += &stream.finish()?;
+    /// assert_eq!(text, "世界");
+    /// # Ok::<(), llorch_model::Error>(())
+    /// ```
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream::new(self)
     }
+}
+
+fn refused(path: PathBuf, source: tokenizers::Error) -> Error {
+    Error::TokenizerFile { path, source }
 }
