@@ -37,6 +37,10 @@ pub use error::Error;
 use llorch_numerics::{Dim, KvPanels, PackedMatrix, Probe, check_shape, softmax};
 use ndarray::{Array1, Array3, Array4, ArrayView1, ArrayView2, ArrayView4};
 
+/// What this crate's own types are made of, for those who depend on it alone.
+pub use llorch_numerics as numerics;
+pub use ndarray;
+
 /// Causal attention of H heads with its output projection `c_proj`.
 #[derive(Clone, Debug)]
 pub struct Attention {
@@ -47,7 +51,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Takes `c_proj`'s weight, [C, C] as the file holds it ([in, out]), its bias, [C], and the number
+    /// Takes `c_proj`'s weight, [C, C] as the file holds it ([in, out]), its bias, `[C]`, and the number
     /// of heads. Scores are scaled by 1 / sqrt(D).
     ///
     /// # Errors
@@ -59,11 +63,10 @@ impl Attention {
         heads: usize,
     ) -> Result<Self, Error> {
         let channels = weight.nrows();
-        check_shape(
-            "weight",
-            weight.shape(),
-            &[Dim::Any("C"), Dim::Is(channels)],
-        )?;
+        // First that there are channels: a size of zero cannot be what the other one must be.
+        check_shape("weight", weight.shape(), &[Dim::Any("C"); 2])?;
+        let square = [Dim::Any("C"), Dim::Is(channels)];
+        check_shape("weight", weight.shape(), &square)?;
         check_shape("bias", bias.shape(), &[Dim::Is(channels)])?;
         if heads == 0 || !channels.is_multiple_of(heads) {
             return Err(Error::Heads { channels, heads });
@@ -183,3 +186,8 @@ fn keep(whole: &mut Option<Array4<f32>>, (b, h, t): (usize, usize, usize), row: 
         }
     }
 }
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,6 +28,10 @@ use llorch_numerics::KvPanels;
 pub use llorch_numerics::StoreError as Error;
 use ndarray::{Array4, ArrayView4};
 
+/// What this crate's own types are made of, for those who depend on it alone.
+pub use llorch_numerics as numerics;
+pub use ndarray;
+
 /// Keys and values of one layer, in one allocation each.
 #[derive(Clone, Debug)]
 pub struct KvCache {
@@ -92,3 +96,8 @@ impl KvCache {
         self.panels.values()
     }
 }
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

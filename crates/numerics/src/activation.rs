@@ -47,3 +47,18 @@ pub fn relu(values: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_equal_on_every_isa, bits, values};
+
+    #[test]
+    fn gelu_tanh_has_equal_bits_on_every_instruction_set() {
+        assert_equal_on_every_isa(|isa| {
+            let mut row: Vec<f32> = values(1, 1001).iter().map(|x| 12.0 * x).collect();
+            dispatch_on(isa, GeluTanh(&mut row));
+            bits(&row)
+        });
+    }
+}

@@ -6,15 +6,18 @@ use crate::isa::{Isa, Kernel, dispatch_on};
 ///
 /// Above 88.73 the result is infinite, below -103.98 zero; NaN stays NaN.
 pub fn exp(x: f32) -> f32 {
-    struct Exp(f32);
-    impl Kernel for Exp {
-        type Output = f32;
-        #[inline(always)]
-        fn run(self) -> f32 {
-            exp_f64(f64::from(self.0)) as f32
-        }
-    }
     dispatch_on(Isa::best(), Exp(x))
+}
+
+struct Exp(f32);
+
+impl Kernel for Exp {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
+        exp_f64(f64::from(self.0)) as f32
+    }
 }
 
 /// e^x for |x| up to 708, the ends standing in for everything beyond them.
@@ -60,6 +63,7 @@ const fn inverse_factorials<const N: usize>() -> [f64; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{assert_equal_on_every_isa, bits};
 
     /// The reference is the platform's own float64 exponential, good to about 1e-16.
     #[test]
@@ -70,6 +74,15 @@ mod tests {
             worst = worst.max((exp_f64(x) / x.exp() - 1.0).abs());
         }
         assert!(worst < 1e-14, "worst relative error {worst:e}");
+    }
+
+    #[test]
+    fn bits_are_equal_on_every_instruction_set() {
+        let inputs: Vec<f32> = (-1100..=900).map(|i| i as f32 * 0.1).collect();
+        assert_equal_on_every_isa(|isa| {
+            let powers = inputs.iter().map(|&x| dispatch_on(isa, Exp(x)));
+            bits(&powers.collect::<Vec<_>>())
+        });
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl KvPanels {
     }
 
     /// `out[s] = (query . key s) * scale` for the first `out.len()` positions of one head of one batch
-    /// row; the query is [D].
+    /// row; the query is `[D]`.
     ///
     /// # Errors
     /// [`ReadError::Outside`], [`ReadError::Shape`].
@@ -160,7 +160,7 @@ impl KvPanels {
     }
 
     /// `out = sum over s of probabilities[s] * value s` over the first `probabilities.len()` positions
-    /// of one head of one batch row; out is [D].
+    /// of one head of one batch row; out is `[D]`.
     ///
     /// # Errors
     /// [`ReadError::Outside`], [`ReadError::Shape`].

@@ -34,6 +34,8 @@ mod panels;
 mod probe;
 mod reduce;
 mod shape;
+#[cfg(test)]
+mod testing;
 
 pub use activation::{gelu_erf, gelu_tanh, relu};
 pub use exp::exp;
@@ -44,3 +46,8 @@ pub use panel::{CHUNK, SCORE_CHUNK};
 pub use probe::{Probe, Scoped};
 pub use reduce::{Moments, moments, normalize, softmax};
 pub use shape::{Dim, ShapeError, check_shape};
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -72,7 +72,7 @@ impl PackedMatrix {
         Some(panel.iter().map(|lanes| lanes.0[n % WIDTH]).collect())
     }
 
-    /// `x @ self + bias` over the last axis: x is [.., K], bias [N], the result [.., N].
+    /// `x @ self + bias` over the last axis: x is `[.., K]`, bias `[N]`, the result `[.., N]`.
     ///
     /// # Errors
     /// [`ShapeError`] where x or bias have another shape or x a size of zero.
@@ -90,7 +90,8 @@ impl PackedMatrix {
         x: ArrayView<f32, D>,
         bias: Option<ArrayView1<f32>>,
     ) -> Result<Array<f32, D>, ShapeError> {
-        let mut expected = vec![Dim::Any("M"); x.ndim()];
+        // At least one axis: an x without any is refused and not indexed.
+        let mut expected = vec![Dim::Any("M"); x.ndim().max(1)];
         if let Some(last) = expected.last_mut() {
             *last = Dim::Is(self.inputs);
         }
@@ -157,6 +158,30 @@ impl Kernel for Multiply<'_> {
                     )),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+    use crate::testing::{assert_equal_on_every_isa, bits, values};
+
+    #[test]
+    fn products_have_equal_bits_on_every_instruction_set() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (2, 31, 33), (3, 65, 64), (5, 257, 95)] {
+            let array = |seed, shape: (usize, usize)| {
+                Array2::from_shape_vec(shape, values(seed, shape.0 * shape.1)).unwrap()
+            };
+            let weight = PackedMatrix::from_in_out(array(1, (inputs, outputs)).view()).unwrap();
+            let x = array(2, (rows, inputs));
+            let bias = Array1::from_vec(values(3, outputs));
+            assert_equal_on_every_isa(|isa| {
+                let y = weight.multiply_on(isa, x.view(), Some(bias.view()));
+                bits(y.unwrap().as_slice().unwrap())
+            });
         }
     }
 }

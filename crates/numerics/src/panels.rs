@@ -129,6 +129,10 @@ impl<L: Layout> Panels<L> {
 
     /// `out = x @ panels` of one head: as many columns as `out` has, the first `x.len()` rows of each.
     pub(crate) fn multiply(&self, batch: usize, head: usize, x: &[f32], out: &mut [f32]) {
+        self.multiply_on(Isa::best(), (batch, head), x, out);
+    }
+
+    fn multiply_on(&self, isa: Isa, (batch, head): (usize, usize), x: &[f32], out: &mut [f32]) {
         let kernel = Multiply::<L> {
             x,
             panels: &self.lanes[self.head_range(batch, head)],
@@ -136,7 +140,7 @@ impl<L: Layout> Panels<L> {
             out,
             layout: PhantomData,
         };
-        dispatch_on(Isa::best(), kernel);
+        dispatch_on(isa, kernel);
     }
 
     fn head_range(&self, batch: usize, head: usize) -> std::ops::Range<usize> {
@@ -163,6 +167,53 @@ impl<L: Layout> Kernel for Multiply<'_, L> {
         for (out, panel) in self.out.chunks_mut(WIDTH).zip(panels) {
             let sums = L::product(self.x, &panel[..self.x.len()]);
             out.copy_from_slice(&sums[..out.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_equal_on_every_isa, bits, values};
+
+    const EXTENT: Extent = Extent {
+        batch: 2,
+        capacity: 75,
+        heads: 3,
+        dim: 41,
+    };
+
+    fn filled<L: Layout>() -> Panels<L> {
+        let shape = (EXTENT.batch, EXTENT.capacity, EXTENT.heads, EXTENT.dim);
+        let count = EXTENT.batch * EXTENT.capacity * EXTENT.heads * EXTENT.dim;
+        let new = Array4::from_shape_vec(shape, values(1, count)).unwrap();
+        let mut panels = Panels::new(EXTENT).unwrap();
+        panels.write(0, new.view());
+        panels
+    }
+
+    #[track_caller]
+    fn assert_equal_products<L: Layout>(inputs: usize, outputs: usize) {
+        let panels = filled::<L>();
+        let x = values(2, inputs);
+        assert_equal_on_every_isa(|isa| {
+            let mut out = vec![0.0; outputs];
+            panels.multiply_on(isa, (1, 2), &x, &mut out);
+            bits(&out)
+        });
+    }
+
+    #[test]
+    fn scores_have_equal_bits_on_every_instruction_set() {
+        for positions in [1, 32, 33, 75] {
+            assert_equal_products::<ByPosition>(EXTENT.dim, positions);
+        }
+    }
+
+    #[test]
+    fn averages_have_equal_bits_on_every_instruction_set() {
+        for positions in [1, 32, 33, 75] {
+            assert_equal_products::<ByChannel>(positions, EXTENT.dim);
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Moments {
 
 /// Mean and variance in two passes in float64.
 ///
-/// E[x^2] - E[x]^2 would lose the variance of rows that lie far from zero.
+/// `E[x^2] - E[x]^2` would lose the variance of rows that lie far from zero.
 /// An empty row has NaN for both.
 pub fn moments(row: &[f32]) -> Moments {
     dispatch_on(Isa::best(), Row(row))
@@ -63,7 +63,7 @@ impl Kernel for Row<'_> {
 
 /// `(x - mean) / sqrt(variance + epsilon) * weight + bias` over one row, in float64, rounded once.
 ///
-/// All four slices are [C].
+/// All four slices are `[C]`.
 ///
 /// # Errors
 /// [`ShapeError`] where their lengths differ or are zero.
@@ -137,6 +137,57 @@ impl Kernel for Softmax<'_> {
         let inverse = 1.0 / sum(self.0, |x| x);
         for x in self.0.iter_mut() {
             *x = (f64::from(*x) * inverse) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_equal_on_every_isa, bits, values};
+
+    const LENGTHS: [usize; 6] = [1, 15, 16, 17, 144, 1001];
+
+    #[test]
+    fn moments_have_equal_bits_on_every_instruction_set() {
+        for length in LENGTHS {
+            let row = values(1, length);
+            assert_equal_on_every_isa(|isa| {
+                let Moments { mean, variance } = dispatch_on(isa, Row(&row));
+                [mean.to_bits(), variance.to_bits()]
+            });
+        }
+    }
+
+    #[test]
+    fn normalisation_has_equal_bits_on_every_instruction_set() {
+        for length in LENGTHS {
+            let [x, weight, bias] = [1, 2, 3].map(|seed| values(seed, length));
+            assert_equal_on_every_isa(|isa| {
+                let mut out = vec![0.0; length];
+                let kernel = Normalize {
+                    x: &x,
+                    epsilon: 1e-5,
+                    weight: &weight,
+                    bias: &bias,
+                    out: &mut out,
+                };
+                dispatch_on(isa, kernel);
+                bits(&out)
+            });
+        }
+    }
+
+    #[test]
+    fn softmax_has_equal_bits_on_every_instruction_set() {
+        for length in LENGTHS {
+            assert_equal_on_every_isa(|isa| {
+                let mut row: Vec<f32> = values(1, length).iter().map(|x| 20.0 * x).collect();
+                row[length / 2] = f32::NEG_INFINITY;
+                row[0] = 7.0;
+                dispatch_on(isa, Softmax(&mut row));
+                bits(&row)
+            });
         }
     }
 }

@@ -1,0 +1,174 @@
+//! Equal to the bit, however the queries come in and whoever listens.
+
+mod common;
+
+use common::{Input, Sites, assert_same_bits, attention, bits};
+use llorch_fixtures::{CASES, Case, Fixture, tiny};
+use llorch_numerics::{KvPanels, Probe};
+use ndarray::{Array3, Array4, ArrayViewD, Axis, concatenate, s};
+
+/// Every call and layer of the cases.
+fn for_every_input(cases: &[&str], mut test: impl FnMut(&Fixture, &Input)) {
+    let fixture = tiny();
+    for case in cases {
+        let case = fixture.case(case);
+        for call in 0..case.calls {
+            for layer in 0..fixture.config.n_layer() {
+                test(&fixture, &Input::new(&case, call, layer));
+            }
+        }
+    }
+}
+
+/// All calls of a case as one: every query, and the keys and values of the last call.
+fn whole(case: &Case, layer: usize) -> Input {
+    let calls: Vec<Input> = (0..case.calls)
+        .map(|call| Input::new(case, call, layer))
+        .collect();
+    let queries: Vec<_> = calls.iter().map(|input| input.q.view()).collect();
+    let q = concatenate(Axis(1), &queries).expect("calls of one case");
+    let Input { k, v, .. } = calls[case.calls - 1].clone();
+    Input { layer, q, k, v }
+}
+
+/// Rows of the batch, as an input of their own.
+fn rows(input: &Input, rows: &[usize]) -> Input {
+    let select = |all: &Array4<f32>| all.select(Axis(0), rows);
+    Input {
+        layer: input.layer,
+        q: select(&input.q),
+        k: select(&input.k),
+        v: select(&input.v),
+    }
+}
+
+#[test]
+fn two_runs_are_equal() {
+    for_every_input(&CASES, |fixture, input| {
+        let attention = attention(fixture, input.layer);
+        assert_same_bits(&input.attend(&attention), &input.attend(&attention));
+    });
+}
+
+#[test]
+fn the_whole_and_query_by_query_are_equal() {
+    for_every_input(&["multibyte", "batch", "chunks"], |fixture, input| {
+        let attention = attention(fixture, input.layer);
+        let single = input.attend_seeing(&attention, |t| input.past() + t + 1);
+        assert_same_bits(&input.attend(&attention), &single);
+    });
+}
+
+#[test]
+fn cached_calls_and_all_positions_recomputed_are_equal() {
+    let fixture = tiny();
+    for case in ["steps", "chunks"].map(|name| fixture.case(name)) {
+        for layer in 0..fixture.config.n_layer() {
+            let attention = attention(&fixture, layer);
+            let all = whole(&case, layer).attend(&attention);
+            for call in 0..case.calls {
+                let input = Input::new(&case, call, layer);
+                let end = input.k.dim().1;
+                let queries = input.past()..end;
+                let seen = s![.., .., queries.clone(), ..end];
+                let part = Sites {
+                    scores: all.scores.slice(seen).to_owned(),
+                    probs: all.probs.slice(seen).to_owned(),
+                    out: all.out.slice(s![.., queries, ..]).to_owned(),
+                };
+                assert_same_bits(&input.attend(&attention), &part);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_row_alone_gives_what_it_gives_in_a_batch_of_up_to_four() {
+    for_every_input(&["batch", "chunks"], |fixture, input| {
+        let attention = attention(fixture, input.layer);
+        for batch in [&[1][..], &[1, 0], &[0, 1, 0], &[1, 1, 0, 1]] {
+            let together = rows(input, batch).attend(&attention);
+            for (place, &row) in batch.iter().enumerate() {
+                let here = place..=place;
+                let of_batch = Sites {
+                    scores: together
+                        .scores
+                        .slice(s![here.clone(), .., .., ..])
+                        .to_owned(),
+                    probs: together
+                        .probs
+                        .slice(s![here.clone(), .., .., ..])
+                        .to_owned(),
+                    out: together.out.slice(s![here, .., ..]).to_owned(),
+                };
+                assert_same_bits(&rows(input, &[row]).attend(&attention), &of_batch);
+            }
+        }
+    });
+}
+
+/// Wants one site and nothing else.
+struct Only(&'static str);
+
+impl Probe for Only {
+    fn wants(&self, site: &str) -> bool {
+        site == self.0
+    }
+
+    fn record(&mut self, site: &str, _: ArrayViewD<f32>) {
+        assert_eq!(site, self.0, "a site nobody asked for");
+    }
+}
+
+#[test]
+fn the_output_is_equal_whoever_listens() {
+    for_every_input(&["multibyte", "chunks"], |fixture, input| {
+        let attention = attention(fixture, input.layer);
+        let panels = input.panels(input.k.dim().1);
+        let forward = |probe: &mut dyn Probe| -> Array3<f32> {
+            let out = attention.forward(input.q.view(), &panels, probe);
+            out.expect("queries that fit")
+        };
+        let silent = bits(&forward(&mut ()));
+        assert_eq!(silent, bits(&forward(&mut Sites::default())));
+        for site in ["scores", "probs", "out"] {
+            assert_eq!(silent, bits(&forward(&mut Only(site))), "{site}");
+        }
+    });
+}
+
+#[test]
+fn queries_in_another_memory_order_are_read_by_their_axes() {
+    for_every_input(&["batch"], |fixture, input| {
+        let attention = attention(fixture, input.layer);
+        let by_heads = input.q.view().permuted_axes([0, 2, 1, 3]);
+        let by_heads = by_heads.as_standard_layout();
+        let q = by_heads.view().permuted_axes([0, 2, 1, 3]);
+        assert!(!q.is_standard_layout());
+        let panels = input.panels(input.k.dim().1);
+        let mut sites = Sites::default();
+        attention
+            .forward(q, &panels, &mut sites)
+            .expect("queries that fit");
+        assert_same_bits(&sites, &input.attend(&attention));
+    });
+}
+
+/// The room behind what is stored, and what was stored there once, are nothing to attention.
+#[test]
+fn capacity_and_what_was_truncated_do_not_matter() {
+    for_every_input(&["chunks"], |fixture, input| {
+        let attention = attention(fixture, input.layer);
+        let (batch, stored, heads, dim) = input.k.dim();
+        let mut panels = KvPanels::new(batch, 160, heads, dim).expect("panels");
+        let stale = Array4::from_elem((batch, 160, heads, dim), f32::NAN);
+        panels.append(stale.view(), stale.view()).expect("room");
+        panels.truncate(0);
+        panels.append(input.k.view(), input.v.view()).expect("room");
+        assert_eq!(panels.shape()[1], stored);
+        let mut sites = Sites::default();
+        let out = attention.forward(input.q.view(), &panels, &mut sites);
+        out.expect("queries that fit");
+        assert_same_bits(&sites, &input.attend(&attention));
+    });
+}

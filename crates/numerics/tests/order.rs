@@ -1,0 +1,132 @@
+//! The order of evaluation, written down once more as plain loops: equal to the bit.
+
+mod common;
+
+use common::{bits, matrix, values};
+use llorch_numerics::{CHUNK, KvPanels, PackedMatrix, SCORE_CHUNK, exp, moments, softmax};
+use ndarray::{Array1, Array4, s};
+
+/// Chunks of k, each a chain of fused multiply-adds from 0; their totals added up from 0.
+fn in_chunks<'a>(
+    length: usize,
+    a: impl IntoIterator<Item = &'a f32>,
+    b: impl IntoIterator<Item = &'a f32>,
+) -> f32 {
+    let pairs: Vec<(f32, f32)> = a.into_iter().copied().zip(b.into_iter().copied()).collect();
+    let chain = |chunk: &[(f32, f32)]| chunk.iter().fold(0.0_f32, |sum, &(a, b)| a.mul_add(b, sum));
+    pairs
+        .chunks(length)
+        .map(chain)
+        .fold(0.0, |total, sum| total + sum)
+}
+
+/// Element i to lane i mod 16 in float64; then lanes 8, 4, 2 and 1 apart.
+fn in_lanes(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut lanes = [0.0; 16];
+    for (i, value) in values.into_iter().enumerate() {
+        lanes[i % 16] += value;
+    }
+    for apart in [8, 4, 2, 1] {
+        for lane in 0..apart {
+            lanes[lane] += lanes[lane + apart];
+        }
+    }
+    lanes[0]
+}
+
+#[test]
+fn a_product_is_summed_in_chunks_and_the_bias_comes_last() {
+    for inputs in [1, 31, 32, 33, 144, 577] {
+        let (x, weight) = (matrix(1, 5, inputs), matrix(2, inputs, 37));
+        let bias = Array1::from_vec(values(3, 37));
+        let packed = PackedMatrix::from_in_out(weight.view()).expect("a matrix");
+        let found = packed
+            .multiply(x.view(), Some(bias.view()))
+            .expect("[M, K]");
+        for ((m, n), found) in found.indexed_iter() {
+            let expected = in_chunks(CHUNK, x.row(m), weight.column(n)) + bias[n];
+            assert_eq!(
+                found.to_bits(),
+                expected.to_bits(),
+                "{inputs} in, [{m}, {n}]"
+            );
+        }
+    }
+}
+
+/// 2 rows of 3 heads, 70 positions of 41 channels: keys, values and their store.
+fn store() -> (Array4<f32>, Array4<f32>, KvPanels) {
+    let shape = (2, 70, 3, 41);
+    let array = |seed| Array4::from_shape_vec(shape, values(seed, 2 * 70 * 3 * 41));
+    let (k, v) = (array(1).expect("values"), array(2).expect("values"));
+    let mut panels = KvPanels::new(2, 90, 3, 41).expect("a store");
+    panels.append(k.view(), v.view()).expect("room");
+    (k, v, panels)
+}
+
+#[test]
+fn a_score_is_summed_in_shorter_chunks_and_scaled_in_float64() {
+    let (k, _, panels) = store();
+    let query = values(3, 41);
+    let scale = 1.0 / 41.0_f64.sqrt();
+    for (b, h) in [(0, 0), (0, 2), (1, 1)] {
+        let mut found = vec![0.0; 70];
+        panels
+            .scores((b, h), &query, scale, &mut found)
+            .expect("70 positions");
+        let expected = (0..70).map(|s| {
+            let sum = in_chunks(SCORE_CHUNK, &query, k.slice(s![b, s, h, ..]));
+            (f64::from(sum) * scale) as f32
+        });
+        assert_eq!(bits(&found), bits(&expected.collect::<Vec<_>>()));
+    }
+}
+
+#[test]
+fn an_average_is_summed_over_the_positions_in_chunks() {
+    let (_, v, panels) = store();
+    for (b, h, seen) in [(0, 0, 1), (0, 2, 32), (1, 1, 33), (1, 2, 70)] {
+        let probabilities = values(3, seen);
+        let mut found = vec![0.0; 41];
+        panels
+            .average((b, h), &probabilities, &mut found)
+            .expect("41 channels");
+        let expected =
+            (0..41).map(|d| in_chunks(CHUNK, &probabilities, v.slice(s![b, ..seen, h, d])));
+        assert_eq!(bits(&found), bits(&expected.collect::<Vec<_>>()));
+    }
+}
+
+#[test]
+fn moments_are_summed_in_sixteen_lanes() {
+    for length in [1, 15, 16, 17, 144, 1001] {
+        let row = values(1, length);
+        let each = || row.iter().map(|&x| f64::from(x));
+        let mean = in_lanes(each()) / length as f64;
+        let variance = in_lanes(each().map(|x| (x - mean) * (x - mean))) / length as f64;
+        let found = moments(&row);
+        assert_eq!(found.mean.to_bits(), mean.to_bits(), "{length}");
+        assert_eq!(found.variance.to_bits(), variance.to_bits(), "{length}");
+    }
+}
+
+/// Whole numbers, so that x - max is exact in float32 too and the public exponential can be asked.
+#[test]
+fn softmax_sums_rounded_exponentials_in_sixteen_lanes() {
+    for length in [1, 16, 17, 160] {
+        let row: Vec<f32> = values(1, length)
+            .iter()
+            .map(|x| (20.0 * x).round())
+            .collect();
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let powers: Vec<f64> = row.iter().map(|x| f64::from(exp(x - max))).collect();
+        let inverse = 1.0 / in_lanes(powers.iter().copied());
+        let expected: Vec<f32> = powers
+            .iter()
+            .map(|power| (power * inverse) as f32)
+            .collect();
+        let mut found = row.clone();
+        softmax(&mut found);
+        assert_eq!(bits(&found), bits(&expected));
+    }
+}
