@@ -145,7 +145,7 @@ fn name(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// Writes target/parity/<model>/verdict.json. It is a record: nothing ever reads a verdict from it.
+/// Writes `target/parity/<model>/verdict.json`. It is a record: nothing ever reads a verdict from it.
 fn write(model: &ModelDir, verdict: &serde_json::Value) -> Result<PathBuf> {
     let dir = root().join("target").join("parity").join(&model.name);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
