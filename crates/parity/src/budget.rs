@@ -24,7 +24,8 @@ pub struct Pool {
     pub case: String,
     /// The sums over all comparisons of this kind and case.
     pub errors: SquaredErrors,
-    /// `RMS(ours - truth) / RMS(witness - truth)`; see [`SquaredErrors::ratio`].
+    /// `RMS(ours - truth) / RMS(witness - truth)`, errors in units of `max(1, |witness|)`; see
+    /// [`SquaredErrors::ratio`].
     pub ratio: f64,
 }
 

@@ -75,12 +75,15 @@ impl Range {
     }
 }
 
-/// Sums over the elements, in float64.
+/// Sums over the elements, in float64, every error in units of `max(1, |witness|)`, as tolerances are.
+///
+/// Without that unit a few channels of large values, which trained models have, would be all that counts:
+/// their rounding alone would decide R, and an error everywhere else would not be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct SquaredErrors {
-    /// The sum of `(ours - truth)^2`, where `ours - truth = (ours - witness) - delta`.
+    /// The sum of `((ours - truth) / max(1, |witness|))^2`, where `ours - truth = (ours - witness) - delta`.
     pub ours: f64,
-    /// The sum of `(witness - truth)^2`.
+    /// The sum of `((witness - truth) / max(1, |witness|))^2`.
     pub witness: f64,
 }
 
@@ -118,8 +121,9 @@ pub(crate) fn measure(
         if pair.difference > 0.0 {
             worst_relative = worst_relative.max(pair.difference / pair.reference.abs().max(rms));
         }
-        errors.ours += ((pair.ours - pair.reference) - delta).powi(2);
-        errors.witness += delta.powi(2);
+        let unit = pair.reference.abs().max(1.0);
+        errors.ours += (((pair.ours - pair.reference) - delta) / unit).powi(2);
+        errors.witness += (delta / unit).powi(2);
     }
     Comparison {
         elements,

@@ -155,3 +155,31 @@ fn the_budget_also_counts_what_the_tolerance_failed() {
     assert!(matches!(&failures[1], llorch_parity::Failure::Budget { kind, .. } if kind == "norm"));
     assert_eq!(failures.len(), 2);
 }
+
+/// The real GPT-2 has channels over 1,000 at position 0. There, one float32 rounding is larger than any error
+/// elsewhere may be.
+#[test]
+fn large_channels_neither_hide_an_error_nor_make_one() {
+    let large = 3000.0f32;
+    let mut values = vec![0.5f32; 100];
+    values[7] = large;
+    let witness = Tensor::from(Array1::from(values.clone()));
+    // The witness is exact at the large channel by luck, and off by 1e-7 elsewhere.
+    let mut deltas = vec![1e-7f32; 100];
+    deltas[7] = 1e-6;
+    let delta = Tensor::from(Array1::from(deltas));
+    let reference = Reference::with_truth(&witness, &delta);
+    let ratio = |ours: Vec<f32>| {
+        let ours = Tensor::from(Array1::from(ours));
+        let comparison =
+            compare(&ours, reference, Rule::within(1e-4)).expect("within the tolerance");
+        comparison.errors.expect("a truth").ratio()
+    };
+
+    let mut rounded = values.clone();
+    rounded[7] = large.next_up();
+    assert!(ratio(rounded) < BUDGET, "one rounding of a large value");
+    let mut wrong: Vec<f32> = values.iter().map(|x| x + 1e-5).collect();
+    wrong[7] = large;
+    assert!(ratio(wrong) > BUDGET, "wrong everywhere else");
+}

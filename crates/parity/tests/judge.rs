@@ -53,6 +53,22 @@ fn the_worst_place_is_named_over_all_kinds() {
 }
 
 #[test]
+fn ours_that_does_not_run_is_a_failure() {
+    let mut judge = Judge::new(Vec::new(), "");
+    judge.broken("an error");
+    let judgement = judge.finish(evidence());
+    let Verdict::Fail(failures) = judgement.verdict() else {
+        panic!("{}", judgement.verdict());
+    };
+    let what = "an error".to_owned();
+    assert_eq!(failures[..], [Failure::Broken { what }]);
+    assert_eq!(
+        failures[0].to_string(),
+        "expected ours to run, found an error"
+    );
+}
+
+#[test]
 fn nothing_expected_is_inconclusive() {
     let mut judge = Judge::new(Vec::new(), "");
     judge.identical("two runs", &counting(&[2]), &counting(&[2]));

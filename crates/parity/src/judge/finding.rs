@@ -72,6 +72,12 @@ pub enum Failure {
         /// What came.
         found: &'static str,
     },
+    /// Ours could not be run at all.
+    #[error("expected ours to run, found {what}")]
+    Broken {
+        /// What it said.
+        what: String,
+    },
 }
 
 /// Something that is not known.

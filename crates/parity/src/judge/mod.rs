@@ -185,6 +185,12 @@ impl Judge {
         });
     }
 
+    /// Records that ours gave up on an input it should have taken: a failure, whatever else was compared.
+    pub fn broken(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.failures.push(Failure::Broken { what });
+    }
+
     /// Gives the verdict. PASS needs every expected comparison made and held, every R within [`BUDGET`], at
     /// least one pair of runs equal to the bit, and complete evidence.
     pub fn finish(mut self, evidence: Evidence) -> Judgement {
