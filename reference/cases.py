@@ -11,7 +11,7 @@ from torch import nn
 from traces import Refusal, Tensors, sites
 from transformers import DynamicCache, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-LONGEST, LONG, MULTIBYTE, PROMPT = 160, 64, 37, 9
+LONGEST, LONG, MULTIBYTE, PROMPT = 160, 80, 37, 9
 
 WARPERS = {
     "t0.5": TemperatureLogitsWarper(0.5), "t1": TemperatureLogitsWarper(1.0), "t2": TemperatureLogitsWarper(2.0),
@@ -43,8 +43,8 @@ class Forward(Case):
     """
 
     def names(self, phase: str, model: Model) -> list[str]:
-        names = []
-        for call in range(len(self.calls)):
+        names, calls = [], range(len(self.calls))
+        for call in calls[-1:] if self.selection == "attention-last" else calls:
             names += [f"{call}/tokens"] if phase == "hf" and model.kind == "whole" else []
             names += [f"{call}/{site}" for site in sites(self.selection, phase, model.config.n_layer)]
         return names
@@ -123,37 +123,35 @@ class Sampling(Case):
 
 
 def forward_case(model: Model, name: str, selection: str, batch: int, calls: list[int]) -> Forward:
-    """Checkpoint 10 judges the greedy token after every call, so each of them gets the margin."""
+    """Checkpoint 10 judges the greedy token after every case, 12 the text of those that have one."""
     ends = torch.tensor(calls).cumsum(0) - 1
+    is_text = name in ("multibyte", "long")
 
-    def accept(ids: torch.Tensor) -> bool:
-        if name == "multibyte" and not round_trips(model, ids):
-            return False
-        return has_margin(model.truth(ids[None]).logits[0, ends])
+    def rank(ids: torch.Tensor) -> int:
+        return 2 * (is_text and round_trips(model, ids)) + has_margin(model.truth(ids[None]).logits[0, ends])
 
-    texts = FRAGMENTS if name == "multibyte" else SENTENCES
-    given = choose(model, name, texts, (batch, sum(calls)), accept)
-    has_text = name == "multibyte" and model.tokenizer is not None
+    given = choose(model, name, FRAGMENTS if is_text else SENTENCES, (batch, sum(calls)), rank)
+    has_text = is_text and model.tokenizer is not None
     return Forward(name, selection, calls, given, decode(model, given) if has_text else None)
 
 
 def greedy_case(model: Model, new: int) -> Greedy:
-    def accept(ids: torch.Tensor) -> bool:
+    def rank(ids: torch.Tensor) -> int:
         tensors = generate(model.truth, ids[None], new)
-        return all(has_margin(tensors[f"{step}/logits_last"]) for step in range(new))
+        return sum(has_margin(tensors[f"{step}/logits_last"]) for step in range(new))
 
-    case = Greedy("greedy", "greedy", [PROMPT], choose(model, "greedy", SENTENCES, (2, PROMPT), accept), new=new)
+    case = Greedy("greedy", "greedy", [PROMPT], choose(model, "greedy", SENTENCES, (2, PROMPT), rank), new=new)
     if model.tokenizer is not None:
         case.text = decode(model, torch.cat([case.given, case.witness(model)["generated"]], dim=1))
     return case
 
 
 def sampling_case(model: Model) -> Sampling:
-    def accept(ids: torch.Tensor) -> bool:
+    def rank(ids: torch.Tensor) -> int:
         logits = last_logits(model.truth, ids[None])[0]
-        return has_margin(logits) and sets_have_margin(logits)
+        return 2 * has_margin(logits) + sets_have_margin(logits)
 
-    given = choose(model, "sampling", SENTENCES, (2, PROMPT), accept)
+    given = choose(model, "sampling", SENTENCES, (2, PROMPT), rank)
     return Sampling("sampling", "sampling", [PROMPT], given)
 
 
@@ -162,22 +160,25 @@ def whole_cases(model: Model) -> Iterator[Case]:
     if is_committed(model):
         yield forward_case(model, "one-token", "all", 1, [1])
         yield forward_case(model, "multibyte", "all", 1, [MULTIBYTE])
-        positions = model.config.n_positions
-        name, width = ("full-context", positions) if positions <= LONGEST else ("long", LONG)
-        yield forward_case(model, name, "selected", 1, [width])
         yield forward_case(model, "batch", "all", 3, [11])
         yield forward_case(model, "steps", "all", 1, [7, 1, 1, 1, 1, 1])
     yield forward_case(model, "chunks", "all", 2, [7, 5])
+    positions = model.config.n_positions
+    name, width = ("full-context", positions) if positions <= LONGEST else ("long", LONG)
+    yield forward_case(model, name, "selected", 1, [width])
     yield greedy_case(model, 24 if is_committed(model) else 8)
     yield sampling_case(model)
 
 
 def half_cases(model: Model) -> Iterator[Case]:
     """Without `wte` the stream starts as rows of `wpe`, real numbers of the real model."""
-    rows = model.witness.wpe.weight[:26].view(2, 13, -1)
-    yield Forward("attention", "isolated", [13], rows[:1])
-    yield Forward("attention-batch", "attention-out", [13], rows)
-    yield Forward("attention-steps", "attention-out", [9, 4], rows[:1])
+    rows = model.witness.wpe.weight[:, None]
+    single, double = rows[:13].transpose(0, 1), rows[:14].view(2, 7, -1)
+    yield Forward("attention", "isolated", [13], single)
+    yield Forward("attention-batch", "attention-out", [7], double)
+    yield Forward("attention-steps", "attention-out", [9, 4], single)
+    # Longer than a panel of 32 positions, and only its end is stored.
+    yield Forward("attention-long", "attention-last", [36, 4], rows[:40].transpose(0, 1))
 
 
 def cases(model: Model) -> Iterator[Case]:

@@ -119,7 +119,8 @@ def compare_case(case: Case, model: Model, committed: dict[str, Tensors]) -> Fin
     findings.has_values = True
     # An isolated truth belongs to the tensors it was fed. Computed on the committed ones, it also shows that those
     # two belong together; the present witness has its own.
-    witness = committed["hf"]
+    # (What a case does not store is the present witness's.)
+    witness = fresh | committed["hf"]
     propagated = case.propagated(model, witness)
     truths = {
         "isolated": (case.isolated(model, witness), case.isolated(model, fresh)),

@@ -31,6 +31,7 @@ SELECTIONS = {
         "propagated": ["embed", "h", "ln_f", "logits"],
     },
     "isolated": {"hf": ["embed", *ATTENTION, "ln_f"], "isolated": [*ATTENTION, "ln_f"], "propagated": []},
+    "attention-last": {"hf": ["h.attn.q", *CACHE, "h.attn.out"], "isolated": ["h.attn.out"], "propagated": []},
     "attention-out": {
         "hf": ["embed", "h.attn.q", *CACHE, "h.attn.out"],
         "isolated": [*CACHE, "h.attn.out"],

@@ -16,6 +16,8 @@ pub struct ModelDir {
     /// The folder's own name.
     pub name: String,
     pub path: PathBuf,
+    /// Whether it was asked for as [`EMBEDDED`].
+    pub is_embedded: bool,
     pub config: Config,
     pub config_sha256: String,
     pub weights: Weights,
@@ -44,6 +46,7 @@ impl ModelDir {
         Ok(ModelDir {
             name,
             config_sha256: sha256_hex(&config_text),
+            is_embedded: model == EMBEDDED,
             path,
             config,
             weights,
@@ -53,7 +56,7 @@ impl ModelDir {
 }
 
 /// The path as seen from here, where it lies below.
-fn relative(path: PathBuf) -> PathBuf {
+pub fn relative(path: PathBuf) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     below.unwrap_or(path)

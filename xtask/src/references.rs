@@ -8,31 +8,85 @@ use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, sha256_hex};
 use crate::model_dir::ModelDir;
 use crate::root;
 
-/// The cases that committed references of a whole model consist of.
-const WHOLE: [&str; 9] = [
-    "two-tokens",
-    "one-token",
-    "multibyte",
-    "full-context",
-    "batch",
-    "steps",
-    "chunks",
-    "greedy",
-    "sampling",
+/// A case as the gate knows it. References that say otherwise would be judged on less.
+pub struct Known {
+    name: &'static str,
+    selection: &'static str,
+    /// The tokens of each call; empty for one call of any length.
+    calls: &'static [usize],
+    batch: usize,
+}
+
+const fn known(
+    name: &'static str,
+    selection: &'static str,
+    calls: &'static [usize],
+    batch: usize,
+) -> Known {
+    Known {
+        name,
+        selection,
+        calls,
+        batch,
+    }
+}
+
+/// The cases of a whole model. All of them where references are committed.
+const WHOLE: [Known; 10] = [
+    known("two-tokens", "all", &[2], 1),
+    known("one-token", "all", &[1], 1),
+    known("multibyte", "all", &[37], 1),
+    known("full-context", "selected", &[], 1),
+    known("long", "selected", &[80], 1),
+    known("batch", "all", &[11], 3),
+    known("steps", "all", &[7, 1, 1, 1, 1, 1], 1),
+    known("chunks", "all", &[7, 5], 2),
+    known("greedy", "greedy", &[9], 2),
+    known("sampling", "sampling", &[9], 2),
 ];
 
-/// The cases that the references of any model have at least.
-const WHOLE_AT_LEAST: [&str; 4] = ["two-tokens", "chunks", "greedy", "sampling"];
+/// What the references of any whole model have at least, alternatives beside each other.
+const AT_LEAST: [&[&str]; 5] = [
+    &["two-tokens"],
+    &["chunks"],
+    &["full-context", "long"],
+    &["greedy"],
+    &["sampling"],
+];
 
-/// The cases of a model's attention half.
-const ATTENTION_HALF: [&str; 3] = ["attention", "attention-batch", "attention-steps"];
+/// The same for those that are committed.
+const COMMITTED: [&[&str]; 9] = [
+    &["two-tokens"],
+    &["one-token"],
+    &["multibyte"],
+    &["full-context", "long"],
+    &["batch"],
+    &["steps"],
+    &["chunks"],
+    &["greedy"],
+    &["sampling"],
+];
+
+/// The cases of a model's attention half, and what its references have at least.
+const HALF: [Known; 4] = [
+    known("attention", "isolated", &[13], 1),
+    known("attention-batch", "attention-out", &[7], 2),
+    known("attention-steps", "attention-out", &[9, 4], 1),
+    known("attention-long", "attention-last", &[36, 4], 1),
+];
+const HALF_AT_LEAST: [&[&str]; 4] = [
+    &["attention"],
+    &["attention-batch"],
+    &["attention-steps"],
+    &["attention-long"],
+];
 
 /// A model's references, every file read and hashed.
 pub struct References {
     pub manifest: Manifest,
     pub cases: Vec<CaseTraces>,
-    /// Cases that should be there.
-    pub missing: Vec<&'static str>,
+    /// What is not there or not as the gate knows it.
+    pub missing: Vec<String>,
 }
 
 /// One case with its traces.
@@ -64,21 +118,21 @@ impl References {
     /// Opens the references in `dir`, or else the committed ones of these very weights, or else the user's own.
     pub fn open(model: &ModelDir, dir: Option<&Path>) -> Result<Self, ManifestError> {
         if let Some(dir) = dir {
-            return Self::load(manifest(model, dir)?, &WHOLE_AT_LEAST);
+            return Self::load(manifest(model, dir)?, &AT_LEAST);
         }
         let own = own(&model.name);
         match manifest(model, &committed(&model.name)) {
             // None are committed, or those of another model of the same name.
             Err(ManifestError::MissingFile { .. } | ManifestError::OtherModel { .. })
-                if own.is_dir() =>
+                if own.is_dir() && !model.is_embedded =>
             {
-                Self::load(manifest(model, &own)?, &WHOLE_AT_LEAST)
+                Self::load(manifest(model, &own)?, &AT_LEAST)
             }
-            committed => Self::load(committed?, &WHOLE),
+            committed => Self::load(committed?, &COMMITTED),
         }
     }
 
-    fn load(manifest: Manifest, whole: &[&'static str]) -> Result<Self, ManifestError> {
+    fn load(manifest: Manifest, whole: &[&[&str]]) -> Result<Self, ManifestError> {
         let cases = manifest
             .cases()
             .iter()
@@ -96,15 +150,11 @@ impl References {
                 })
             })
             .collect::<Result<Vec<_>, ManifestError>>()?;
-        let expected = match manifest.kind() {
-            "attention-half" => &ATTENTION_HALF[..],
-            _ => whole,
+        let (known, at_least) = match manifest.kind() {
+            "attention-half" => (&HALF[..], &HALF_AT_LEAST[..]),
+            _ => (&WHOLE[..], whole),
         };
-        let missing = expected
-            .iter()
-            .copied()
-            .filter(|name| cases.iter().all(|traces| traces.case.name != *name))
-            .collect();
+        let missing = missing(&cases, known, at_least);
         Ok(References {
             manifest,
             cases,
@@ -124,6 +174,30 @@ impl References {
         }
         sha256_hex(inputs.as_bytes())
     }
+}
+
+/// The cases that are not there, and those that are not what the gate knows under their name.
+fn missing(cases: &[CaseTraces], known: &[Known], at_least: &[&[&str]]) -> Vec<String> {
+    let has = |name: &&str| cases.iter().any(|traces| traces.case.name == **name);
+    let absent = at_least.iter().filter(|names| !names.iter().any(has));
+    let absent = absent.map(|names| format!("case {}", names.join(" or ")));
+    let unknown = cases.iter().map(|traces| &traces.case).filter(|case| {
+        let is_known = |known: &Known| {
+            let any_length = known.calls.is_empty() && case.calls.len() == 1;
+            known.name == case.name
+                && known.selection == case.selection
+                && (any_length || known.calls == case.calls)
+                && known.batch == case.batch
+        };
+        !known.iter().any(is_known)
+    });
+    let unknown = unknown.map(|case| {
+        format!(
+            "a known case in place of {} ({}, calls {:?}, batch {})",
+            case.name, case.selection, case.calls, case.batch
+        )
+    });
+    absent.chain(unknown).collect()
 }
 
 /// The manifest in a folder, if it is of this model.

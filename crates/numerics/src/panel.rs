@@ -3,9 +3,9 @@
 /// How many terms of a product with weights or values are summed in one chain of fused multiply-adds
 /// before the chain's total is added up.
 ///
-/// One chain over all of k is a little faster and too inaccurate: its error grows with its length. A
-/// chain must also be shorter than a head is wide: one head of the real GPT-2 makes a whole channel of
-/// `h.11.attn.out`, and 128 terms in a chain are there twice as far from the truth as PyTorch is.
+/// One chain over all of k is a little faster and too inaccurate: its error grows with its length. On
+/// GPT-2's own attention weights R of `attn.q` is 0.86 with 128, 0.67 with 64 and 0.56 with 32
+/// (`cargo xtask validate` prints R), and shorter chunks begin to cost time.
 pub const CHUNK: usize = 32;
 
 /// The same for queries and keys, whose product is only D terms long.

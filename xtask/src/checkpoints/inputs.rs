@@ -28,6 +28,11 @@ impl<'a> Inputs<'a> {
         (0..traces.case.calls.len()).map(move |call| Inputs { traces, call })
     }
 
+    /// Whether no call follows.
+    pub fn is_last(&self) -> bool {
+        self.call + 1 == self.traces.case.calls.len()
+    }
+
     /// Every call up to this one.
     pub fn up_to(self) -> impl Iterator<Item = Inputs<'a>> {
         (0..=self.call).map(move |call| Inputs { call, ..self })

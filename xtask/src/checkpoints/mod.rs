@@ -13,10 +13,11 @@ mod sites;
 
 use anyhow::Result;
 use llorch_model::{Gpt2, Probe};
-use llorch_parity::{Evidence, Judge, Judgement, Trace};
+use llorch_parity::{Evidence, Judge, Judgement, Trace, TraceError};
 use ndarray::{ArrayView, Dimension};
 use serde::Serialize;
 
+use crate::explain;
 use crate::model_dir::ModelDir;
 use crate::references::References;
 
@@ -89,33 +90,27 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// Judges one checkpoint.
-    pub fn judge(&self, checkpoint: Checkpoint) -> Result<Judgement> {
+    pub fn judge(&self, checkpoint: Checkpoint) -> Judgement {
         let expected = sites::expectations(checkpoint.number, self);
         let hint = format!(
             "`cargo xtask refs --model {}` makes it",
             self.model.path.display()
         );
         let mut judge = Judge::new(expected, &hint);
-        for case in &self.references.missing {
-            judge.absent(format!("case {case} among the references"), &hint);
-        }
-        for traces in &self.references.cases {
-            let selection = &*traces.case.selection;
-            if !sites::SELECTIONS.contains(&selection) {
-                let name = &traces.case.name;
-                judge.absent(
-                    format!("a known selection for case {name} ({selection})"),
-                    &hint,
-                );
-            }
+        for missing in &self.references.missing {
+            judge.absent(format!("{missing} among the references"), &hint);
         }
         let missing = self.missing_weights(checkpoint.number);
-        if missing.is_empty() {
-            self.run(checkpoint.number, &mut judge)?;
-        } else {
+        if !missing.is_empty() {
             judge.absent(missing, "the whole model's model.safetensors has them");
+        } else if let Err(error) = self.run(checkpoint.number, &mut judge) {
+            // A reference that lacks what a component is fed says nothing about the component.
+            match error.downcast_ref::<TraceError>() {
+                Some(lack) => judge.absent(format!("whole references ({lack})"), &hint),
+                None => judge.broken(explain(&error)),
+            }
         }
-        Ok(judge.finish(self.evidence.clone()))
+        judge.finish(self.evidence.clone())
     }
 
     fn run(&self, checkpoint: usize, judge: &mut Judge) -> Result<()> {

@@ -11,16 +11,6 @@ pub const HIDDEN: f64 = 1e-4;
 pub const LOGITS: f64 = 1e-3;
 pub const PROBABILITIES: f64 = 1e-6;
 
-/// The selections that a reference may say it stores.
-pub const SELECTIONS: [&str; 6] = [
-    "all",
-    "selected",
-    "isolated",
-    "attention-out",
-    "greedy",
-    "sampling",
-];
-
 /// Everything a checkpoint expects, in the order of execution.
 pub fn expectations(checkpoint: usize, run: &Run) -> Vec<Expectation> {
     let layers = run.model.config.n_layer();
@@ -57,8 +47,14 @@ pub fn names(checkpoint: usize, traces: &CaseTraces, layers: usize) -> Vec<Strin
         7 => blocks(selection, layers),
         _ => logits(selection),
     };
-    let calls = 0..traces.case.calls.len();
-    calls
+    let count = traces.case.calls.len();
+    // A long case stores its last call alone.
+    let first = if selection == "attention-last" {
+        count.saturating_sub(1)
+    } else {
+        0
+    };
+    (first..count)
         .flat_map(|call| sites.iter().map(move |site| format!("{call}/{site}")))
         .collect()
 }
@@ -71,7 +67,7 @@ fn isolated(checkpoint: usize, selection: &str, layers: usize) -> Vec<String> {
         (3, "all" | "isolated" | "attention-out" | "selected") => &["attn.cache.k", "attn.cache.v"],
         (4, "all" | "isolated") => &["attn.scores"],
         (5, "all" | "isolated") => &["attn.probs", "attn.out"],
-        (5, "attention-out" | "selected") => &["attn.out"],
+        (5, "attention-out" | "attention-last" | "selected") => &["attn.out"],
         (6, "all") => &["mlp.fc", "mlp.act", "mlp.out"],
         _ => &[],
     };

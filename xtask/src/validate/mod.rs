@@ -55,6 +55,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Ok(references) => references,
         Err(error) => return no_references(options, &model, &error.to_string()),
     };
+    // Whatever stops this run, the verdict of an earlier one must not stand for it.
+    write(
+        &model,
+        &unfinished(options, "the run did not come to its end"),
+    )?;
     let table = table::Table::new(options.json, options.verbose);
     table.head(&model, &references);
 
@@ -76,12 +81,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let mut rows: Vec<Row> = Vec::new();
     for checkpoint in CHECKPOINTS.into_iter().take(asked) {
-        let judgement = run
-            .judge(checkpoint)
-            .with_context(|| format!("checkpoint {} ({})", checkpoint.number, checkpoint.name))?;
         let row = Row {
             checkpoint,
-            judgement,
+            judgement: run.judge(checkpoint),
         };
         table.row(&row);
         let pass = row.judgement.verdict().is_pass();
@@ -97,6 +99,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         &json!({
             "model": model.name,
             "kind": references.manifest.kind(),
+            "references": references.manifest.dir().display().to_string(),
             "witness": references.manifest.witness(),
             "versions": references.manifest.versions(),
             "asked": asked,
@@ -114,27 +117,28 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// Without references nothing can be judged, and nothing is known to be wrong.
 fn no_references(options: &Options, model: &ModelDir, error: &str) -> Result<ExitCode> {
     let hint = format!("`cargo xtask refs --model {}` makes them", options.model);
-    let file = write(
-        model,
-        &json!({
-            "model": model.name,
-            "asked": options.checkpoint,
-            "verdict": "INCONCLUSIVE",
-            "because": error,
-            "checkpoints": [],
-        }),
-    )?;
+    let file = write(model, &unfinished(options, error))?;
     if options.json {
         say!("{}", fs::read_to_string(file)?.trim_end());
     } else {
         say!(
-            "INCONCLUSIVE at checkpoint 1: no references for {}",
+            "INCONCLUSIVE at checkpoint 1: no references to be used for {}",
             model.name
         );
         say!("  {error}");
         say!("  {hint}");
     }
     Ok(ExitCode::from(3))
+}
+
+fn unfinished(options: &Options, because: &str) -> serde_json::Value {
+    json!({
+        "model": options.model,
+        "asked": options.checkpoint,
+        "verdict": "INCONCLUSIVE",
+        "because": because,
+        "checkpoints": [],
+    })
 }
 
 fn name(verdict: &Verdict) -> &'static str {

@@ -1,10 +1,10 @@
 //! What `validate` prints.
 
-use llorch_parity::{Judgement, KindSummary, Reason, Rule, Tolerance, Verdict};
+use llorch_parity::{Judgement, KindSummary, Reason, Verdict};
 
 use super::{Row, name};
 use crate::checkpoints::Basis;
-use crate::model_dir::ModelDir;
+use crate::model_dir::{ModelDir, relative};
 use crate::references::{References, versions};
 
 /// Failures and reasons that are printed; verdict.json has all.
@@ -30,11 +30,14 @@ impl Table {
         }
         let manifest = &references.manifest;
         say!("model       {} ({})", model.name, model.path.display());
+        let folder = relative(manifest.dir().to_owned());
         say!(
-            "references  {}: {}",
-            manifest.witness(),
-            versions(manifest.versions())
+            "references  {}: {} cases by {}",
+            folder.display(),
+            manifest.cases().len(),
+            manifest.witness()
         );
+        say!("versions    {}", versions(manifest.versions()));
         say!();
         say!(
             "{:>2}  {:<11}  {:<10}  {:>5}  {:>9}  {:>9}  {:>5}  {:>5}  {:>5}  {:<12}  worst |d| at",
@@ -65,7 +68,7 @@ impl Table {
             judgement.sites(),
             judgement.elements(),
             worst.map_or("-".to_owned(), |worst| short(worst.difference.difference)),
-            bounds(judgement.kinds()),
+            bound(judgement),
             judgement
                 .largest_ratio()
                 .map_or("-".to_owned(), |pool| format!("{:.2}", pool.ratio)),
@@ -88,7 +91,10 @@ impl Table {
         }
         say!();
         say!("|d|   |ours - witness|, the one that uses most of its bound * max(1, |witness|)");
-        say!("R     RMS(ours - truth) / RMS(witness - truth), at most 4; largest case of a kind:");
+        say!(
+            "R     RMS(ours - truth) / RMS(witness - truth), in units of max(1, |witness|), at most 4;"
+        );
+        say!("      the largest case of each kind of site:");
         for row in rows {
             ratios(row);
         }
@@ -212,19 +218,13 @@ fn ratios(row: &Row) {
     ));
 }
 
-/// The tolerances of a row, the widest first.
-fn bounds(kinds: &[KindSummary]) -> String {
-    let mut rules: Vec<Rule> = kinds.iter().flat_map(|kind| kind.rules.clone()).collect();
-    let width = |rule: &Rule| match rule.tolerance {
-        Tolerance::Within(t) => t,
-        Tolerance::Exact => 0.0,
-    };
-    rules.sort_by(|a, b| width(b).total_cmp(&width(a)));
-    match rules.first() {
-        Some(rule) => rule.tolerance.to_string(),
-        None if kinds.is_empty() => "-".to_owned(),
-        None => "exact".to_owned(),
-    }
+/// The tolerance that the worst difference of a row is held against.
+fn bound(judgement: &Judgement) -> String {
+    let worst = judgement.worst().map(|worst| &worst.key);
+    let of_worst = |kind: &&KindSummary| kind.worst.as_ref().map(|own| &own.key) == worst;
+    let kind = judgement.kinds().iter().find(of_worst);
+    let rule = kind.and_then(|kind| kind.rules.first());
+    rule.map_or("-".to_owned(), |rule| rule.tolerance.to_string())
 }
 
 fn short(value: f64) -> String {

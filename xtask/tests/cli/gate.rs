@@ -93,14 +93,52 @@ fn a_missing_case_is_inconclusive_by_name() {
     assert!(printed.contains("case chunks"), "{printed}");
 }
 
-/// A selection that nobody knows would otherwise expect nothing, and nothing would be missed.
+/// References that say less than they should would be judged on less, and nothing would be missed.
 #[test]
-fn an_unknown_selection_is_inconclusive_by_name() {
-    let copies = Copies::new("unknown-selection");
-    copies.change_manifest(|manifest| manifest["cases"][1]["selection"] = "alll".into());
+fn a_case_that_is_not_what_the_gate_knows_is_inconclusive_by_name() {
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(&str, Change); 5] = [
+        ("two-tokens", |case| case["selection"] = "selected".into()),
+        ("two-tokens", |case| case["selection"] = "alll".into()),
+        ("steps", |case| case["calls"] = [7].into()),
+        ("chunks", |case| case["batch"] = 1.into()),
+        ("one-token", |case| case["name"] = "no-token".into()),
+    ];
+    for (name, change) in changes {
+        let copies = Copies::new("unknown-case");
+        copies.change_manifest(|manifest| {
+            let cases = manifest["cases"].as_array_mut().expect("cases");
+            let case = cases.iter_mut().find(|case| case["name"] == name);
+            change(case.expect("the case"));
+        });
+        let (code, printed) = outcome(&copies.validate(&[]));
+        assert_eq!(code, Some(3), "{name}: {printed}");
+        assert!(printed.contains("a known case in place of"), "{printed}");
+    }
+}
+
+/// Whatever stops a run, the verdict of an earlier one must not stand for it.
+#[test]
+fn an_earlier_verdict_does_not_outlive_a_run_that_fails_to_load() {
+    let copies = Copies::new("earlier-verdict");
+    let verdict = || {
+        let file = "../target/parity/earlier-verdict/verdict.json";
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read(file).expect("a verdict");
+        let verdict: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        verdict["verdict"].as_str().expect("a verdict").to_owned()
+    };
+    assert_eq!(outcome(&copies.validate(&["--checkpoint", "7"])).0, Some(0));
+    assert_eq!(verdict(), "PASS");
+    copies.change_weights(|_, numbers| {
+        numbers[0] = f32::NAN;
+        true
+    });
+    copies.claim_weights();
     let (code, printed) = outcome(&copies.validate(&[]));
-    assert_eq!(code, Some(3), "{printed}");
-    assert!(printed.contains("(alll)"), "{printed}");
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("NaN"), "{printed}");
+    assert_eq!(verdict(), "INCONCLUSIVE");
 }
 
 #[test]
