@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Input, Sites, assert_same_bits, attention, bits};
-use llorch_fixtures::{CASES, Case, Fixture, tiny};
+use common::{Input, Sites, assert_same_bits, attention};
+use llorch_fixtures::{CASES, Case, Fixture, bits, tiny};
 use llorch_numerics::{KvPanels, Probe};
 use ndarray::{Array3, Array4, ArrayViewD, Axis, concatenate, s};
 

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Input, Sites, attention, c_proj, first_failure, judge};
+use common::{Input, Sites, attention, c_proj, judge};
 use llorch_attention::Attention;
-use llorch_fixtures::{Fixture, tiny};
+use llorch_fixtures::{Fixture, assert_pass, first_failure, first_mismatch, tiny};
 use llorch_numerics::PackedMatrix;
 use llorch_parity::{Failure, Mismatch};
 use ndarray::{Array1, Array2, Axis, s};
@@ -29,10 +29,8 @@ enum Stage {
 #[track_caller]
 fn assert_fails(place: &str, stage: Stage, attend: impl Fn(&Fixture, &Input) -> Sites) {
     let fixture = tiny();
-    let failure = first_failure(&judge(&fixture, &CASES, |input| attend(&fixture, input)));
-    let Failure::Mismatch { key, mismatch } = &failure else {
-        panic!("expected a mismatch, found {failure}");
-    };
+    let judgement = judge(&fixture, &CASES, |input| attend(&fixture, input));
+    let (key, mismatch) = first_mismatch(&judgement);
     assert_eq!(key.to_string(), place);
     let found = match mismatch {
         Mismatch::Shape { .. } => Stage::Shape,
@@ -40,7 +38,7 @@ fn assert_fails(place: &str, stage: Stage, attend: impl Fn(&Fixture, &Input) -> 
         Mismatch::Values(_) => Stage::Values,
         other => panic!("expected {stage:?}, found {other}"),
     };
-    assert_eq!(found, stage, "{failure}");
+    assert_eq!(found, stage, "{key}: {mismatch}");
 }
 
 /// An attention with another c_proj.
@@ -78,8 +76,7 @@ fn the_mask_that_is_moved_below_is_right_in_its_place() {
     let judgement = judge(&fixture, &CASES, |input| {
         seeing(&fixture, input, |past, t| past + t + 1)
     });
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict:?}");
+    assert_pass(&judgement);
 }
 
 #[test]
@@ -210,7 +207,7 @@ fn a_weight_one_in_a_hundred_thousand_off_fails_by_the_budget() {
         projected(&fixture, input, |weight, bias| (weight * 1.000_01, bias))
     });
     let failure = first_failure(&judgement);
-    let Failure::Budget { kind, case, .. } = &failure else {
+    let Failure::Budget { kind, case, .. } = failure else {
         panic!("expected a budget that is spent, found {failure}");
     };
     assert_eq!((&kind[..], &case[..]), ("attn.out", "two-tokens"));

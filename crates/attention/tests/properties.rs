@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Input, bits};
+use common::Input;
 use llorch_attention::{Attention, Error};
+use llorch_fixtures::{bits, of_cases};
 use llorch_numerics::{Dim, KvPanels, ShapeError};
 use ndarray::{Array1, Array2, Array4, s};
 use proptest::prelude::*;
@@ -81,7 +82,7 @@ impl Plan {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(of_cases(48))]
 
     /// Every probability is rounded to float32 once, so their sum is off by at most half a unit of 1.
     #[test]

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Input, attention, judge};
 use llorch_attention::Attention;
-use llorch_fixtures::{CASES, tiny};
+use llorch_fixtures::{CASES, assert_pass, tiny};
 use llorch_parity::{BUDGET, Rule};
 
 #[test]
@@ -14,8 +14,7 @@ fn every_site_of_every_call_and_layer_is_the_witnesss() {
         .map(|layer| attention(&fixture, layer))
         .collect();
     let judgement = judge(&fixture, &CASES, |input| input.attend(&layers[input.layer]));
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict:?}");
+    assert_pass(&judgement);
     // 12 calls in the six cases, three sites in every layer.
     assert_eq!(judgement.sites(), 12 * 3 * layers.len());
     assert_eq!(judgement.pools().len(), 3 * CASES.len());
@@ -39,6 +38,5 @@ fn the_full_context_is_the_witnesss() {
         let sites = Input::new(case, call, layer).attend(&attention(&fixture, layer));
         vec![("attn.out", sites.out.into_dyn())]
     });
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict:?}");
+    assert_pass(&judgement);
 }

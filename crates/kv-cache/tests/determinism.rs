@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Contents, appended, bits, contents, filled};
-use llorch_fixtures::tiny;
+use common::{Contents, appended, contents, filled};
+use llorch_fixtures::{bits, tiny};
 use llorch_kv_cache::KvCache;
 use ndarray::{Array4, Axis, concatenate, s};
 
@@ -25,8 +25,8 @@ fn whole(calls: &[Contents]) -> Contents {
 #[track_caller]
 fn assert_holds(cache: &KvCache, (k, v): &Contents) {
     assert_eq!(cache.keys().shape(), k.shape());
-    assert_eq!(bits(cache.keys().view()), bits(k.view()));
-    assert_eq!(bits(cache.values().view()), bits(v.view()));
+    assert_eq!(bits(&cache.keys()), bits(k));
+    assert_eq!(bits(&cache.values()), bits(v));
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn each_row_alone_holds_what_it_holds_in_a_batch_of_up_to_four() {
             let alone = |all: &Array4<f32>| all.slice(s![row..=row, .., .., ..]).to_owned();
             let of_batch = s![place..=place, .., .., ..];
             let expected = contents(&filled(12, &[(alone(&k), alone(&v))]));
-            assert_eq!(bits(keys.slice(of_batch)), bits(expected.0.view()));
-            assert_eq!(bits(values.slice(of_batch)), bits(expected.1.view()));
+            assert_eq!(bits(keys.slice(of_batch)), bits(&expected.0));
+            assert_eq!(bits(values.slice(of_batch)), bits(&expected.1));
         }
     }
 }
@@ -125,6 +125,6 @@ fn odd_bit_patterns_come_back_as_they_are() {
     ];
     let k = Array4::from_shape_fn((1, 6, 1, 1), |(_, t, _, _)| f32::from_bits(patterns[t]));
     let cache = filled(6, &[(k.clone(), k.clone())]);
-    assert_eq!(bits(cache.keys().view()), patterns);
-    assert_eq!(bits(cache.values().view()), patterns);
+    assert_eq!(bits(&cache.keys()), patterns);
+    assert_eq!(bits(&cache.values()), patterns);
 }

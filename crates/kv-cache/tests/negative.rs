@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Contents, contents, filled, first_mismatch, judge};
-use llorch_fixtures::tiny;
+use common::{Contents, contents, filled, judge};
+use llorch_fixtures::{assert_pass, first_mismatch, tiny};
 use llorch_parity::Mismatch;
 use ndarray::{Array4, Axis, Slice, concatenate, s};
 
@@ -13,8 +13,9 @@ const CALLS: [&str; 2] = ["steps", "chunks"];
 
 #[track_caller]
 fn assert_values(cases: &[&str], place: &str, cached: impl FnMut(&[Contents]) -> Contents) {
-    let (found, mismatch) = first_mismatch(&judge(&tiny(), cases, cached));
-    assert_eq!(found, place);
+    let judgement = judge(&tiny(), cases, cached);
+    let (key, mismatch) = first_mismatch(&judgement);
+    assert_eq!(key.to_string(), place);
     assert!(matches!(mismatch, Mismatch::Values(_)), "{mismatch}");
 }
 
@@ -25,10 +26,11 @@ fn assert_shape(
     found: [usize; 4],
     cached: impl FnMut(&[Contents]) -> Contents,
 ) {
-    let (at, mismatch) = first_mismatch(&judge(&tiny(), &["chunks"], cached));
-    assert_eq!(at, place);
+    let judgement = judge(&tiny(), &["chunks"], cached);
+    let (key, mismatch) = first_mismatch(&judgement);
+    assert_eq!(key.to_string(), place);
     let [expected, found] = [expected, found].map(Vec::from);
-    assert_eq!(mismatch, Mismatch::Shape { expected, found });
+    assert_eq!(*mismatch, Mismatch::Shape { expected, found });
 }
 
 /// The right contents, keys and values changed alike.
@@ -66,8 +68,7 @@ fn misplaced(calls: &[Contents], offset: isize) -> Contents {
 #[test]
 fn the_buffer_that_is_misplaced_below_is_right_in_its_place() {
     let judgement = judge(&tiny(), &CALLS, |calls| misplaced(calls, 0));
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict:?}");
+    assert_pass(&judgement);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! What holds for caches of any size.
 
-mod common;
-
-use common::bits;
+use llorch_fixtures::{bits, of_cases};
 use llorch_kv_cache::{Error, KvCache};
 use llorch_numerics::{Dim, ShapeError};
 use ndarray::{Array4, s};
@@ -69,13 +67,13 @@ fn holds(cache: &KvCache, k: &Array4<f32>) -> Result<(), TestCaseError> {
     for (found, expected) in [(cache.keys(), k.clone()), (cache.values(), -k)] {
         prop_assert_eq!(found.shape(), expected.shape());
         prop_assert!(found.is_standard_layout());
-        prop_assert_eq!(bits(found.view()), bits(expected.view()));
+        prop_assert_eq!(bits(&found), bits(&expected));
     }
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(of_cases(48))]
 
     #[test]
     fn what_is_appended_in_any_chunks_is_read(plan in plan(), spare in 0..40_usize) {

@@ -3,15 +3,14 @@
 mod common;
 
 use common::{contents, filled, judge};
-use llorch_fixtures::{CASES, tiny};
+use llorch_fixtures::{CASES, assert_pass, tiny};
 
 #[test]
 fn what_the_witness_appended_is_what_the_witness_reads() {
     let fixture = tiny();
     let capacity = fixture.config.n_positions();
     let judgement = judge(&fixture, &CASES, |calls| contents(&filled(capacity, calls)));
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict:?}");
+    assert_pass(&judgement);
     // 12 calls in the six cases, keys and values in every layer.
     assert_eq!(judgement.sites(), 12 * 2 * fixture.config.n_layer());
     assert!(judgement.pools().iter().all(|pool| pool.ratio == 0.0));
@@ -23,6 +22,5 @@ fn a_cache_without_a_position_to_spare_is_enough() {
         let needed = calls.iter().map(|(k, _)| k.dim().1).sum();
         contents(&filled(needed, calls))
     });
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict:?}");
+    assert_pass(&judgement);
 }

@@ -2,80 +2,51 @@
 
 mod common;
 
-use common::{Parts, bits};
-use llorch_fixtures::tiny;
+use common::Parts;
+use llorch_fixtures::{
+    Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
+    assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
+};
 use llorch_layernorm::LayerNorm;
-use ndarray::{Array3, ArrayView3, Axis, ShapeBuilder, concatenate, s};
+use ndarray::{Array3, ArrayView3, Axis, s};
 
-/// The normalisation, and four rows of 11 positions: the batch's three and the start of another prompt.
+/// The normalisation and four rows for it.
 fn right() -> (LayerNorm, Array3<f32>) {
     let fixture = tiny();
     let layers = fixture.config.n_layer();
-    let batch = fixture.case("batch").block_input(0, layers);
-    let other = fixture.case("multibyte").block_input(0, layers);
-    let other = other.slice(s![.., ..batch.dim().1, ..]);
-    let x = concatenate(Axis(0), &[batch.view(), other]).expect("rows of equal length");
-    assert_eq!(x.dim().0, 4);
+    let x = four_rows(|case| case.block_input(0, layers));
     (Parts::of(&fixture, "ln_f").build(), x)
 }
 
-fn forward(norm: &LayerNorm, x: ArrayView3<f32>) -> Array3<u32> {
-    bits(norm.forward(x).expect("a normalised array").view())
+fn forward(norm: &LayerNorm, x: ArrayView3<f32>) -> Bits {
+    vec![shaped_bits(&norm.forward(x).expect("a normalised array"))]
 }
 
 #[test]
 fn runs_and_threads_agree() {
     let (norm, x) = right();
-    let first = forward(&norm, x.view());
-    std::thread::scope(|scope| {
-        let runs = [(); 4].map(|()| scope.spawn(|| forward(&norm, x.view())));
-        for run in runs {
-            assert_eq!(run.join().expect("a run"), first);
-        }
-    });
-    assert_eq!(forward(&right().0, x.view()), first, "built anew");
+    assert_runs_and_threads_agree(
+        || forward(&norm, x.view()),
+        || forward(&right().0, x.view()),
+    );
 }
 
 #[test]
 fn a_row_has_its_bits_in_any_batch() {
     let (norm, x) = right();
-    for batch in 1..=4 {
-        let together = forward(&norm, x.slice(s![..batch, .., ..]));
-        for row in 0..batch {
-            let alone = forward(&norm, x.slice(s![row..=row, .., ..]));
-            assert_eq!(
-                together.slice(s![row..=row, .., ..]),
-                alone,
-                "{row} of {batch}"
-            );
-        }
-    }
+    assert_rows_agree_in_any_batch(&x, |x| forward(&norm, x));
 }
 
 #[test]
 fn chunks_have_the_bits_of_the_whole() {
     let (norm, x) = right();
-    let whole = forward(&norm, x.view());
-    for length in 1..=x.dim().1 {
-        let chunks = x.axis_chunks_iter(Axis(1), length);
-        for (chunk, whole) in chunks.zip(whole.axis_chunks_iter(Axis(1), length)) {
-            assert_eq!(forward(&norm, chunk), whole, "chunks of {length}");
-        }
-    }
+    assert_chunks_agree_with_the_whole(&x, |x| forward(&norm, x));
 }
 
 #[test]
 fn the_layout_of_the_input_does_not_matter() {
     let (norm, x) = right();
-    let mut columns = Array3::zeros(x.dim().f());
-    columns.assign(&x);
-    assert!(!columns.is_standard_layout());
-    assert_eq!(forward(&norm, columns.view()), forward(&norm, x.view()));
-
-    let view = x.slice(s![..;-1, 1..;3, ..]);
-    assert!(!view.is_standard_layout());
-    let copy = view.as_standard_layout();
-    assert_eq!(forward(&norm, view), forward(&norm, copy.view()));
+    assert_any_layout_agrees(&x, |x| forward(&norm, x));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 mod common;
 
 use common::{Parts, formula, moments};
+use llorch_fixtures::{of_cases, shape_error};
 use llorch_layernorm::{Error, LayerNorm};
-use llorch_numerics::{Dim, ShapeError};
+use llorch_numerics::Dim;
 use ndarray::{Array1, Array3, ArrayView1};
 use proptest::prelude::*;
 
@@ -27,16 +28,8 @@ fn only_row(x: &Array3<f32>) -> ArrayView1<'_, f32> {
     x.slice(ndarray::s![0, 0, ..])
 }
 
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(of_cases(64))]
 
     /// |y| has RMS at most 1, so rounding moves the mean by at most `ROUNDING` and the variance by twice that.
     #[test]
@@ -84,7 +77,7 @@ proptest! {
     fn weight_and_bias_of_unequal_lengths_are_refused(weight in 1usize..20, bias in 0usize..20) {
         prop_assume!(weight != bias);
         let refused = build(weight, bias, 1e-5).expect_err("unequal lengths");
-        prop_assert_eq!(refused, shape("bias", &[Dim::Is(weight)], &[bias]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("bias", &[Dim::Is(weight)], &[bias])));
     }
 
     #[test]
@@ -97,7 +90,7 @@ proptest! {
         let norm = build(channels, channels, 1e-5).expect("a normalisation");
         let refused = norm.forward(Array3::zeros(found).view()).expect_err("another shape");
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(channels)];
-        prop_assert_eq!(refused, shape("x", &expected, &[batch, tokens, width]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("x", &expected, &[batch, tokens, width])));
     }
 }
 
@@ -107,14 +100,6 @@ fn build(weight: usize, bias: usize, epsilon: f64) -> Result<LayerNorm, Error> {
         Array1::zeros(bias).view(),
         epsilon,
     )
-}
-
-fn shape(what: &'static str, expected: &[Dim], found: &[usize]) -> Error {
-    Error::Shape(ShapeError {
-        what,
-        expected: expected.to_vec(),
-        found: found.to_vec(),
-    })
 }
 
 /// Shows that rows far from zero are a test at all: in one pass in float32 they lose their variance.
@@ -151,18 +136,24 @@ fn every_wrong_size_of_an_input_is_refused() {
             .forward(Array3::zeros(found).view())
             .expect_err("a wrong size");
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(4)];
-        assert_eq!(refused, shape("x", &expected, &found));
+        assert_eq!(refused, Error::Shape(shape_error("x", &expected, &found)));
     }
 }
 
 #[test]
 fn no_channels_and_a_bias_of_another_length_are_refused() {
     let refused = build(0, 0, 1e-5).expect_err("no channels");
-    assert_eq!(refused, shape("weight", &[Dim::Any("C")], &[0]));
+    assert_eq!(
+        refused,
+        Error::Shape(shape_error("weight", &[Dim::Any("C")], &[0]))
+    );
     assert_eq!(refused.to_string(), "weight: expected shape [C], found [0]");
     for bias in [0, 3, 5] {
         let refused = build(4, bias, 1e-5).expect_err("another length");
-        assert_eq!(refused, shape("bias", &[Dim::Is(4)], &[bias]));
+        assert_eq!(
+            refused,
+            Error::Shape(shape_error("bias", &[Dim::Is(4)], &[bias]))
+        );
     }
 }
 

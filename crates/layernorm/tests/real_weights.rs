@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Parts, assert_pass, judge, judge_last};
-use llorch_fixtures::CASES;
+use common::{Parts, judge, judge_last};
+use llorch_fixtures::{CASES, assert_pass};
 
 #[test]
 fn every_normalisation_of_every_layer_agrees_with_the_witness() {

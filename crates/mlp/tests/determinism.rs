@@ -3,27 +3,23 @@
 mod common;
 
 use common::{Parts, Sites};
-use llorch_fixtures::tiny;
+use llorch_fixtures::{
+    Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
+    assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
+};
 use llorch_mlp::{Activation, Mlp};
-use ndarray::{Array3, ArrayView1, ArrayView3, Axis, ShapeBuilder, concatenate, s};
+use ndarray::{Array3, ArrayView1, ArrayView3, s};
 
 const ACTIVATIONS: [Activation; 3] = [Activation::GeluTanh, Activation::GeluErf, Activation::Relu];
 
-/// The layer, and four rows of 11 positions: the batch's three and the start of another prompt.
+/// The layer and four rows for it.
 fn right() -> (Parts, Array3<f32>) {
-    let fixture = tiny();
-    let batch = fixture.case("batch").stream(0, "h.2.ln_2");
-    let other = fixture.case("multibyte").stream(0, "h.2.ln_2");
-    let other = other.slice(s![.., ..batch.dim().1, ..]);
-    let x = concatenate(Axis(0), &[batch.view(), other]).expect("rows of equal length");
-    assert_eq!(x.dim().0, 4);
-    (Parts::of(&fixture, 2), x)
+    let x = four_rows(|case| case.stream(0, "h.2.ln_2"));
+    (Parts::of(&tiny(), 2), x)
 }
 
-/// Bits, which tell 0 from -0.
-fn forward(mlp: &Mlp, x: ArrayView3<f32>) -> Array3<u32> {
-    let out = mlp.forward(x, &mut ()).expect("an output");
-    out.mapv(f32::to_bits)
+fn forward(mlp: &Mlp, x: ArrayView3<f32>) -> Bits {
+    vec![shaped_bits(&mlp.forward(x, &mut ()).expect("an output"))]
 }
 
 #[test]
@@ -32,14 +28,10 @@ fn runs_and_threads_agree() {
     for activation in ACTIVATIONS {
         parts.activation = activation;
         let mlp = parts.build();
-        let first = forward(&mlp, x.view());
-        std::thread::scope(|scope| {
-            let runs = [(); 4].map(|()| scope.spawn(|| forward(&mlp, x.view())));
-            for run in runs {
-                assert_eq!(run.join().expect("a run"), first, "{activation:?}");
-            }
-        });
-        assert_eq!(forward(&parts.build(), x.view()), first, "built anew");
+        assert_runs_and_threads_agree(
+            || forward(&mlp, x.view()),
+            || forward(&parts.build(), x.view()),
+        );
     }
 }
 
@@ -47,30 +39,14 @@ fn runs_and_threads_agree() {
 fn a_row_has_its_bits_in_any_batch() {
     let (parts, x) = right();
     let mlp = parts.build();
-    for batch in 1..=4 {
-        let together = forward(&mlp, x.slice(s![..batch, .., ..]));
-        for row in 0..batch {
-            let alone = forward(&mlp, x.slice(s![row..=row, .., ..]));
-            assert_eq!(
-                together.slice(s![row..=row, .., ..]),
-                alone,
-                "{row} of {batch}"
-            );
-        }
-    }
+    assert_rows_agree_in_any_batch(&x, |x| forward(&mlp, x));
 }
 
 #[test]
 fn chunks_have_the_bits_of_the_whole() {
     let (parts, x) = right();
     let mlp = parts.build();
-    let whole = forward(&mlp, x.view());
-    for length in 1..=x.dim().1 {
-        let chunks = x.axis_chunks_iter(Axis(1), length);
-        for (chunk, whole) in chunks.zip(whole.axis_chunks_iter(Axis(1), length)) {
-            assert_eq!(forward(&mlp, chunk), whole, "chunks of {length}");
-        }
-    }
+    assert_chunks_agree_with_the_whole(&x, |x| forward(&mlp, x));
 }
 
 #[test]
@@ -79,7 +55,7 @@ fn a_probe_changes_nothing_and_sees_each_site_once_in_order() {
     let mlp = parts.build();
     let mut sites = Sites::default();
     let out = mlp.forward(x.view(), &mut sites).expect("an output");
-    assert_eq!(out.mapv(f32::to_bits), forward(&mlp, x.view()));
+    assert_eq!([shaped_bits(&out)], forward(&mlp, x.view())[..]);
     assert_eq!(sites.names(), ["fc", "act", "out"]);
     assert_eq!(sites.take("out"), out.into_dyn());
 }
@@ -88,15 +64,7 @@ fn a_probe_changes_nothing_and_sees_each_site_once_in_order() {
 fn the_layout_of_the_input_does_not_matter() {
     let (parts, x) = right();
     let mlp = parts.build();
-    let mut columns = Array3::zeros(x.dim().f());
-    columns.assign(&x);
-    assert!(!columns.is_standard_layout());
-    assert_eq!(forward(&mlp, columns.view()), forward(&mlp, x.view()));
-
-    let view = x.slice(s![..;-1, 1..;3, ..]);
-    assert!(!view.is_standard_layout());
-    let copy = view.as_standard_layout();
-    assert_eq!(forward(&mlp, view), forward(&mlp, copy.view()));
+    assert_any_layout_agrees(&x, |x| forward(&mlp, x));
 }
 
 #[test]

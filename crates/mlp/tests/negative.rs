@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Parts, SITES, assert_pass, judge};
+use common::{Parts, SITES, judge};
+use llorch_fixtures::{assert_pass, assert_shape_fails, assert_values_fail, first_failure};
 use llorch_mlp::{Activation, Error, Mlp};
 use llorch_numerics::{PackedMatrix, gelu_tanh};
-use llorch_parity::{Failure, Judgement, Mismatch, Verdict};
+use llorch_parity::{Failure, Judgement};
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView3, s};
 
 const CASES: [&str; 2] = ["batch", "chunks"];
@@ -17,24 +18,6 @@ fn judge_changed(change: impl Fn(&mut Parts)) -> Judgement {
         change(&mut parts);
         parts.forward(x)
     })
-}
-
-fn first(judgement: &Judgement) -> &Failure {
-    match judgement.verdict() {
-        Verdict::Fail(failures) => &failures[0],
-        verdict => panic!("expected FAIL, found {verdict}"),
-    }
-}
-
-/// `site` is the first that is wrong, in the first layer of the first call.
-#[track_caller]
-fn assert_values_fail(judgement: &Judgement, site: &str) {
-    let first = first(judgement);
-    let Failure::Mismatch { key, mismatch } = first else {
-        panic!("expected values that differ, found {first}");
-    };
-    assert!(matches!(mismatch, Mismatch::Values(_)), "{first}");
-    assert_eq!(key.name, format!("0/h.0.{site}"));
 }
 
 #[test]
@@ -77,7 +60,7 @@ fn c_proj_weights_1_percent_too_large_fail_at_the_output() {
 #[test]
 fn weights_5_millionths_too_large_pass_the_tolerance_and_fail_by_the_budget() {
     let judgement = judge_changed(|parts| parts.fc *= 1.000_005);
-    let first = first(&judgement);
+    let first = first_failure(&judgement);
     assert!(matches!(first, Failure::Budget { .. }), "{first}");
 }
 
@@ -122,15 +105,7 @@ fn a_wrong_expansion_fails_by_the_shape() {
             parts.fc_bias = parts.fc_bias.slice(s![..inner]).to_owned();
             parts.proj = parts.proj.slice(s![..inner, ..]).to_owned();
         });
-        let expected = Mismatch::Shape {
-            expected: vec![3, 11, 576],
-            found: vec![3, 11, expansion * 144],
-        };
-        let first = first(&judgement);
-        assert!(
-            matches!(first, Failure::Mismatch { mismatch, .. } if *mismatch == expected),
-            "{first}"
-        );
+        assert_shape_fails(&judgement, &[3, 11, 576], &[3, 11, expansion * 144]);
     }
 }
 

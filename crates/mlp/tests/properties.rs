@@ -3,34 +3,15 @@
 mod common;
 
 use common::Parts;
+use llorch_fixtures::{integers, of_cases, shape_error};
 use llorch_mlp::{Activation, Error, Mlp};
-use llorch_numerics::{Dim, ShapeError};
+use llorch_numerics::Dim;
 use llorch_parity::{Mismatch, Reference, Rule, Tensor, compare};
 use ndarray::{Array1, Array2, Array3, s};
 use proptest::prelude::*;
 
-/// Integers from -4 to 4, in a pattern of no short period that `seed` shifts. Their products are exact in
-/// float32 in whatever order they are summed.
-fn integer(seed: u32) -> impl FnMut() -> f32 {
-    let mut state = u64::from(seed);
-    move || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        ((state >> 40) % 9) as f32 - 4.0
-    }
-}
-
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(of_cases(64))]
 
     /// The definition, element by element, with an activation that keeps integers integers.
     #[test]
@@ -39,7 +20,7 @@ proptest! {
         [channels, inner] in [1usize..40, 1usize..70],
         seed in any::<u32>(),
     ) {
-        let mut next = integer(seed);
+        let mut next = integers(seed);
         let parts = Parts {
             fc: Array2::from_shape_simple_fn((channels, inner), &mut next),
             fc_bias: Array1::from_shape_simple_fn(inner, &mut next),
@@ -64,7 +45,7 @@ proptest! {
     fn a_c_fc_without_rows_or_columns_is_refused(size in 0usize..20, rows in any::<bool>()) {
         let fc = if rows { [size, 0] } else { [0, size] };
         let refused = build(fc, 1, [1, 1], 1).expect_err("nothing");
-        prop_assert_eq!(refused, shape("c_fc weight", &[Dim::Any("C"), Dim::Any("I")], &fc));
+        prop_assert_eq!(refused, Error::Shape(shape_error("c_fc weight", &[Dim::Any("C"), Dim::Any("I")], &fc)));
     }
 
     #[test]
@@ -72,7 +53,7 @@ proptest! {
         let [channels, inner] = fc;
         prop_assume!(length != inner);
         let refused = build(fc, length, [inner, channels], channels).expect_err("another length");
-        prop_assert_eq!(refused, shape("c_fc bias", &[Dim::Is(inner)], &[length]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("c_fc bias", &[Dim::Is(inner)], &[length])));
     }
 
     #[test]
@@ -81,7 +62,7 @@ proptest! {
         prop_assume!(proj != [inner, channels]);
         let refused = build(fc, inner, proj, channels).expect_err("another shape");
         let expected = [Dim::Is(inner), Dim::Is(channels)];
-        prop_assert_eq!(refused, shape("c_proj weight", &expected, &proj));
+        prop_assert_eq!(refused, Error::Shape(shape_error("c_proj weight", &expected, &proj)));
     }
 
     #[test]
@@ -89,7 +70,7 @@ proptest! {
         let [channels, inner] = fc;
         prop_assume!(length != channels);
         let refused = build(fc, inner, [inner, channels], length).expect_err("another length");
-        prop_assert_eq!(refused, shape("c_proj bias", &[Dim::Is(channels)], &[length]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("c_proj bias", &[Dim::Is(channels)], &[length])));
     }
 
     #[test]
@@ -104,7 +85,7 @@ proptest! {
         let refused = mlp.forward(Array3::zeros(found).view(), &mut ());
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(channels)];
         let refused = refused.expect_err("another shape");
-        prop_assert_eq!(refused, shape("x", &expected, &[batch, tokens, width]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("x", &expected, &[batch, tokens, width])));
     }
 }
 
@@ -123,14 +104,6 @@ fn build(fc: [usize; 2], fc_bias: usize, proj: [usize; 2], proj_bias: usize) -> 
     )
 }
 
-fn shape(what: &'static str, expected: &[Dim], found: &[usize]) -> Error {
-    Error::Shape(ShapeError {
-        what,
-        expected: expected.to_vec(),
-        found: found.to_vec(),
-    })
-}
-
 /// Each size of x too small, too large or zero, and no chance about it.
 #[test]
 fn every_wrong_size_of_an_input_is_refused() {
@@ -140,7 +113,7 @@ fn every_wrong_size_of_an_input_is_refused() {
             .forward(Array3::zeros(found).view(), &mut ())
             .expect_err("a wrong size");
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(4)];
-        assert_eq!(refused, shape("x", &expected, &found));
+        assert_eq!(refused, Error::Shape(shape_error("x", &expected, &found)));
     }
 }
 

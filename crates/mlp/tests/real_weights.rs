@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Parts, SITES, assert_pass, judge};
-use llorch_fixtures::CASES;
+use common::{Parts, SITES, judge};
+use llorch_fixtures::{CASES, assert_pass};
 
 #[test]
 fn every_layer_agrees_with_the_witness() {

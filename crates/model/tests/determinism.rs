@@ -1,16 +1,15 @@
 //! The same weights and tokens give the same bits, however they are run.
 
 mod common {
+    pub mod model;
     pub mod references;
 }
 
+use common::model::tiny;
 use common::references::{Case, Recorder};
+use llorch_fixtures::bits;
 use llorch_model::{Gpt2, Sampler, Sampling, generate, greedy, tokens};
-use ndarray::{Array2, Array3, ArrayBase, ArrayView2, Axis, Data, Dimension, concatenate, s};
-
-fn tiny() -> Gpt2 {
-    Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model")
-}
+use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate, s};
 
 /// Four rows of 40 tokens that have nothing in common but the text they are from.
 fn rows() -> Array2<u32> {
@@ -31,10 +30,6 @@ fn logits(model: &Gpt2, tokens: ArrayView2<u32>, piece: usize) -> Array3<f32> {
     concatenate(Axis(1), &views).expect("pieces of equal batch")
 }
 
-fn bits<S: Data<Elem = f32>, D: Dimension>(values: &ArrayBase<S, D>) -> Vec<u32> {
-    values.iter().map(|x| x.to_bits()).collect()
-}
-
 #[test]
 fn two_runs_and_two_loaded_models_agree() {
     let (model, rows) = (tiny(), rows());
@@ -51,7 +46,7 @@ fn a_row_of_a_batch_of_one_to_four_is_the_row_alone() {
         for row in 0..batch {
             let alone = logits(&model, rows.slice(s![row..row + 1, ..]), 40);
             let of_batch = whole.slice(s![row..row + 1, .., ..]);
-            assert_eq!(bits(&of_batch), bits(&alone), "row {row} of {batch}");
+            assert_eq!(bits(of_batch), bits(&alone), "row {row} of {batch}");
         }
     }
 }
@@ -127,7 +122,7 @@ fn a_probe_changes_nothing() {
     let heard = model.forward(rows.view(), &mut cache, &mut recorder);
     assert_eq!(bits(&heard.expect("logits")), bits(&silent));
     let recorded = recorder.trace.array::<f32, ndarray::Ix3>("0/logits");
-    assert_eq!(bits(&recorded.expect("logits")), bits(&silent));
+    assert_eq!(bits(recorded.expect("logits")), bits(&silent));
 }
 
 #[test]
@@ -142,7 +137,7 @@ fn the_last_logits_are_the_last_row_of_all() {
         let mut cache = model.cache(tokens.nrows(), 40).expect("a cache");
         let last = model.forward_last(tokens, &mut cache, &mut ());
         let row = all.index_axis(Axis(1), tokens.ncols() - 1);
-        assert_eq!(bits(&last.expect("logits")), bits(&row));
+        assert_eq!(bits(&last.expect("logits")), bits(row));
     }
 }
 

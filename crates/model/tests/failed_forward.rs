@@ -2,16 +2,16 @@
 //! had happened. (A failure in a later layer cannot be had from outside: `src/cache.rs` has that test.)
 
 mod common {
+    pub mod model;
     pub mod references;
+    pub mod refusals;
 }
 
+use common::model::tiny;
 use common::references::Case;
-use llorch_model::{Cache, Error, Gpt2};
+use common::refusals::is_one_position_too_many;
+use llorch_model::{Cache, Error};
 use ndarray::{Array2, ArrayView2, s};
-
-fn tiny() -> Gpt2 {
-    Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model")
-}
 
 /// Two rows of 80 tokens.
 fn rows() -> Array2<u32> {
@@ -76,15 +76,7 @@ fn more_than_the_cache_has_room_for_is_harmless() {
 #[test]
 fn more_than_the_model_has_positions_for_is_harmless() {
     let bad = Array2::zeros((2, 151));
-    assert_harmless(160, bad.view(), |error| {
-        matches!(
-            error,
-            Error::Positions {
-                limit: 160,
-                found: 161
-            }
-        )
-    });
+    assert_harmless(160, bad.view(), is_one_position_too_many);
 }
 
 #[test]

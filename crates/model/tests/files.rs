@@ -2,19 +2,20 @@
 
 mod common {
     pub mod folder;
+    pub mod model;
 }
 
 use std::collections::BTreeMap;
 
-use common::folder::{Folder, Stored, bits, logits, sites};
+use common::folder::{Folder, Stored, logits, sites};
+use common::model::tiny;
 use half::{bf16, f16};
-use llorch_model::Gpt2;
+use llorch_fixtures::bits;
 use ndarray::{Array, Array1, Axis, Ix2, Ix4, Slice, arr0};
 use safetensors::Dtype;
 
 fn embedded() -> Vec<u32> {
-    let model = Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model");
-    bits(&logits(&model))
+    bits(&logits(&tiny()))
 }
 
 /// The same tensors under other keys.
@@ -210,6 +211,6 @@ fn the_embedding_is_the_token_s_row_plus_the_position_s() {
     for ((b, t), &token) in common::folder::prompt().indexed_iter() {
         let expected: Array1<f32> = &wte.row(token as usize) + &wpe.row(t);
         let ours = sites["embed"].slice(ndarray::s![b, t, ..]);
-        assert_eq!(bits(&ours), bits(&expected));
+        assert_eq!(bits(ours), bits(&expected));
     }
 }

@@ -1,12 +1,15 @@
 //! Generation token by token.
 
+mod common {
+    pub mod model;
+    pub mod refusals;
+}
+
+use common::model::tiny;
+use common::refusals::is_one_position_too_many;
 use llorch_model::{Error, Gpt2, Sampler, Sampling, generate, greedy, tokens};
 
 const PROMPT: [u32; 5] = [311, 7, 99, 512, 3];
-
-fn tiny() -> Gpt2 {
-    Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model")
-}
 
 fn best() -> Sampler {
     Sampler::new(Sampling::GREEDY, 0).expect("settings")
@@ -47,14 +50,7 @@ fn every_position_can_be_used_and_none_beyond() {
     let all = collect(&model, &PROMPT, 156, best()).expect("tokens");
     assert_eq!(all.len(), 156);
     let error = collect(&model, &PROMPT, 157, best()).expect_err("too many");
-    let found = matches!(
-        error,
-        Error::Positions {
-            limit: 160,
-            found: 161
-        }
-    );
-    assert!(found, "{error}");
+    assert!(is_one_position_too_many(&error), "{error}");
     let error = collect(&model, &PROMPT, usize::MAX, best()).expect_err("too many");
     assert!(matches!(error, Error::Positions { .. }), "{error}");
     let error = collect(&model, &[1; 161], 0, best()).expect_err("too many");

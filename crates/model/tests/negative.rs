@@ -7,8 +7,8 @@ mod common {
 }
 
 use common::plain::{Plain, plain};
-use common::references::{CASES, assert_passes, judge};
-use llorch_parity::{Failure, Mismatch, Verdict};
+use common::references::{CASES, judge};
+use llorch_fixtures::{assert_pass, assert_values_fail_at};
 
 /// Two rows, seven tokens and then five more: every mistake below shows in it.
 const CHUNKS: [&str; 1] = ["chunks"];
@@ -16,27 +16,14 @@ const CHUNKS: [&str; 1] = ["chunks"];
 #[track_caller]
 fn assert_first_wrong(plain: &Plain, cases: &[&str], site: &str) {
     let judgement = judge(cases, |case| plain.run(case));
-    let Verdict::Fail(failures) = judgement.verdict() else {
-        panic!("expected FAIL, found {}", judgement.verdict());
-    };
-    let first = &failures[0];
-    let right = |failure: &Failure| match failure {
-        Failure::Mismatch { key, mismatch } => {
-            key.name == site && matches!(mismatch, Mismatch::Values(_))
-        }
-        _ => false,
-    };
-    assert!(
-        right(first),
-        "expected wrong values at {site}, found {first}"
-    );
+    assert_values_fail_at(&judgement, site);
 }
 
 #[test]
 fn without_a_mistake_the_composition_passes() {
     let plain = plain();
-    assert_passes(&judge(&CASES, |case| plain.run(case)));
-    assert_passes(&judge(&["greedy", "sampling"], |case| plain.run(case)));
+    assert_pass(&judge(&CASES, |case| plain.run(case)));
+    assert_pass(&judge(&["greedy", "sampling"], |case| plain.run(case)));
 }
 
 #[test]

@@ -1,22 +1,19 @@
 //! What holds for any prompt, any cut and any logits.
 
+mod common {
+    pub mod model;
+}
+
 use std::sync::LazyLock;
 
+use common::model::tiny;
+use llorch_fixtures::of_cases;
 use llorch_model::{Gpt2, Sampler, Sampling, greedy};
 use ndarray::{Array1, Array2, Axis, Slice};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-static MODEL: LazyLock<Gpt2> =
-    LazyLock::new(|| Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model"));
-
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
+static MODEL: LazyLock<Gpt2> = LazyLock::new(tiny);
 
 /// [B, T] token ids.
 fn prompt() -> impl Strategy<Value = Array2<u32>> {
@@ -42,7 +39,7 @@ fn sampling() -> impl Strategy<Value = Sampling> {
 }
 
 proptest! {
-    #![proptest_config(config(32))]
+    #![proptest_config(of_cases(32))]
 
     #[test]
     fn any_cut_of_any_prompt_gives_the_whole_prompt_s_last_logits(
@@ -82,7 +79,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(512))]
+    #![proptest_config(of_cases(512))]
 
     #[test]
     fn probabilities_sum_to_one_and_rise_with_the_logits(logits in logits(), sampling in sampling()) {

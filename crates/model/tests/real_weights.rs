@@ -1,17 +1,16 @@
 //! The whole model on the tokens of every case, against the witness and the propagated truth.
 
 mod common {
+    pub mod model;
     pub mod references;
 }
 
-use common::references::{CASES, Case, Recorder, assert_passes, evidence, ids, judge, manifest};
+use common::model::tiny;
+use common::references::{CASES, Case, Recorder, ids, judge};
+use llorch_fixtures::assert_pass;
 use llorch_model::{Gpt2, Sampler, Sampling, Tokenizer, generate, greedy};
 use llorch_parity::{Choice, Expectation, Judge, Key, Reference, Rule, Tensor, Trace};
 use ndarray::{Array2, ArrayView2, Axis, Ix2, stack};
-
-fn tiny() -> Gpt2 {
-    Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model")
-}
 
 fn run(model: &Gpt2, case: &Case) -> Trace {
     let mut cache = model
@@ -36,13 +35,13 @@ fn run(model: &Gpt2, case: &Case) -> Trace {
 #[test]
 fn every_site_from_the_embedding_to_the_logits_passes() {
     let model = tiny();
-    assert_passes(&judge(&CASES, |case| run(&model, case)));
+    assert_pass(&judge(&CASES, |case| run(&model, case)));
 }
 
 #[test]
 fn the_last_logits_after_a_prompt_and_after_every_generated_token_pass() {
     let model = tiny();
-    assert_passes(&judge(&["greedy", "sampling"], |case| run(&model, case)));
+    assert_pass(&judge(&["greedy", "sampling"], |case| run(&model, case)));
 }
 
 /// Where the truth's two best logits are closer than both sides may be off, the judge is inconclusive.
@@ -73,7 +72,7 @@ fn greedy_ids_and_their_text_are_the_witness_s() {
             [ours, again].map(|ids| Tensor::from(ndarray::Array1::from(ids).mapv(i64::from)));
         judge.identical(&format!("row {row}"), &ours, &again);
     }
-    assert_passes(&judge.finish(evidence()));
+    assert_pass(&judge.finish(llorch_fixtures::tiny().evidence()));
 }
 
 fn continued(model: &Gpt2, prompt: &[u32], new: usize) -> Vec<u32> {
@@ -116,7 +115,10 @@ fn distributions_of_the_witness_s_own_logits_pass() {
         ("top_p0.9", of(1.0, None, Some(0.9))),
     ];
     let case = Case::open("sampling");
-    let truth = manifest().load("sampling", "isolated").expect("a trace");
+    let truth = llorch_fixtures::tiny()
+        .manifest
+        .load("sampling", "isolated")
+        .expect("a trace");
     let logits = case
         .witness
         .array::<f32, Ix2>("0/logits_last")
@@ -136,7 +138,7 @@ fn distributions_of_the_witness_s_own_logits_pass() {
         );
         judge.identical(name, &ours, &again);
     }
-    assert_passes(&judge.finish(evidence()));
+    assert_pass(&judge.finish(llorch_fixtures::tiny().evidence()));
 }
 
 fn rows(sampling: &Sampling, logits: ArrayView2<f32>) -> Array2<f32> {

@@ -2,21 +2,15 @@
 
 mod common {
     pub mod folder;
+    pub mod refusals;
 }
 
 use std::fs;
 
 use common::folder::Folder;
+use common::refusals::assert_says;
 use llorch_model::{Error, Gpt2, Tokenizer};
 use ndarray::arr1;
-
-#[track_caller]
-fn assert_says(error: &Error, words: &str) {
-    assert!(
-        error.to_string().contains(words),
-        "expected {words:?} in {error:?}"
-    );
-}
 
 #[test]
 fn a_missing_folder_is_named() {

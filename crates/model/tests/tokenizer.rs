@@ -1,5 +1,6 @@
 //! Text to ids and back.
 
+use llorch_fixtures::of_cases;
 use llorch_model::{Error, Tokenizer};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -42,16 +43,8 @@ fn text() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
 }
 
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 128,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(of_cases(128))]
 
     #[test]
     fn any_text_comes_back(text in text()) {

@@ -2,85 +2,54 @@
 
 mod common;
 
-use common::{Parts, bits};
-use llorch_fixtures::tiny;
-use llorch_qkv::Qkv;
-use ndarray::{Array3, Array4, ArrayView3, Axis, ShapeBuilder, concatenate, s};
+use common::Parts;
+use llorch_fixtures::{
+    Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
+    assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
+};
+use llorch_qkv::{Heads, Qkv};
+use ndarray::{Array3, ArrayView3, Axis, s};
 
-/// The projection, and four rows of 11 positions: the batch's three and the start of another prompt.
+/// The projection and four rows for it.
 fn right() -> (Parts, Array3<f32>) {
-    let fixture = tiny();
-    let batch = fixture.case("batch").stream(0, "h.2.ln_1");
-    let other = fixture.case("multibyte").stream(0, "h.2.ln_1");
-    let other = other.slice(s![.., ..batch.dim().1, ..]);
-    let x = concatenate(Axis(0), &[batch.view(), other]).expect("rows of equal length");
-    assert_eq!(x.dim().0, 4);
-    (Parts::of(&fixture, 2), x)
+    let x = four_rows(|case| case.stream(0, "h.2.ln_1"));
+    (Parts::of(&tiny(), 2), x)
 }
 
-fn forward(qkv: &Qkv, x: ArrayView3<f32>) -> [Array4<u32>; 3] {
-    bits(&qkv.forward(x).expect("heads"))
+fn forward(qkv: &Qkv, x: ArrayView3<f32>) -> Bits {
+    let Heads { q, k, v } = qkv.forward(x).expect("heads");
+    [q, k, v].iter().map(shaped_bits).collect()
 }
 
 #[test]
 fn runs_and_threads_agree() {
     let (parts, x) = right();
     let qkv = parts.build();
-    let first = forward(&qkv, x.view());
-    std::thread::scope(|scope| {
-        let runs = [(); 4].map(|()| scope.spawn(|| forward(&qkv, x.view())));
-        for run in runs {
-            assert_eq!(run.join().expect("a run"), first);
-        }
-    });
-    assert_eq!(forward(&parts.build(), x.view()), first, "built anew");
+    assert_runs_and_threads_agree(
+        || forward(&qkv, x.view()),
+        || forward(&parts.build(), x.view()),
+    );
 }
 
 #[test]
 fn a_row_has_its_bits_in_any_batch() {
     let (parts, x) = right();
     let qkv = parts.build();
-    for batch in 1..=4 {
-        let together = forward(&qkv, x.slice(s![..batch, .., ..]));
-        for row in 0..batch {
-            let alone = forward(&qkv, x.slice(s![row..=row, .., ..]));
-            for (together, alone) in together.iter().zip(alone) {
-                let together = together.slice(s![row..=row, .., .., ..]);
-                assert_eq!(together, alone, "{row} of {batch}");
-            }
-        }
-    }
+    assert_rows_agree_in_any_batch(&x, |x| forward(&qkv, x));
 }
 
 #[test]
 fn chunks_have_the_bits_of_the_whole() {
     let (parts, x) = right();
     let qkv = parts.build();
-    let whole = forward(&qkv, x.view());
-    for length in 1..=x.dim().1 {
-        for (index, chunk) in x.axis_chunks_iter(Axis(1), length).enumerate() {
-            let place = index * length..index * length + chunk.dim().1;
-            for (whole, chunk) in whole.iter().zip(forward(&qkv, chunk)) {
-                let whole = whole.slice(s![.., place.clone(), .., ..]);
-                assert_eq!(whole, chunk, "chunks of {length}");
-            }
-        }
-    }
+    assert_chunks_agree_with_the_whole(&x, |x| forward(&qkv, x));
 }
 
 #[test]
 fn the_layout_of_the_input_does_not_matter() {
     let (parts, x) = right();
     let qkv = parts.build();
-    let mut columns = Array3::zeros(x.dim().f());
-    columns.assign(&x);
-    assert!(!columns.is_standard_layout());
-    assert_eq!(forward(&qkv, columns.view()), forward(&qkv, x.view()));
-
-    let view = x.slice(s![..;-1, 1..;3, ..]);
-    assert!(!view.is_standard_layout());
-    let copy = view.as_standard_layout();
-    assert_eq!(forward(&qkv, view), forward(&qkv, copy.view()));
+    assert_any_layout_agrees(&x, |x| forward(&qkv, x));
 }
 
 #[test]

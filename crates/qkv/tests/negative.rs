@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{Parts, assert_pass, judge};
-use llorch_parity::{Failure, Judgement, Mismatch, Verdict};
+use common::{Parts, judge};
+use llorch_fixtures::{assert_pass, assert_shape_fails, assert_values_fail, first_failure};
+use llorch_parity::Failure;
 use llorch_qkv::{Error, Heads, Qkv};
 use ndarray::{Array4, ArrayView3, Axis, s};
 
@@ -31,24 +32,6 @@ fn rearranged(place: impl Fn(&Parts, [usize; 3]) -> usize) -> impl Fn(&mut Parts
         parts.weight = parts.weight.select(Axis(1), &columns);
         parts.bias = parts.bias.select(Axis(0), &columns);
     }
-}
-
-fn first(judgement: &Judgement) -> &Failure {
-    match judgement.verdict() {
-        Verdict::Fail(failures) => &failures[0],
-        verdict => panic!("expected FAIL, found {verdict}"),
-    }
-}
-
-/// `site` is the first that is wrong, in the first layer of the first call.
-#[track_caller]
-fn assert_values_fail(judgement: &Judgement, site: &str) {
-    let first = first(judgement);
-    let Failure::Mismatch { key, mismatch } = first else {
-        panic!("expected values that differ, found {first}");
-    };
-    assert!(matches!(mismatch, Mismatch::Values(_)), "{first}");
-    assert_eq!(key.name, format!("0/h.0.{site}"));
 }
 
 #[test]
@@ -99,15 +82,7 @@ fn h_and_d_exchanged_inside_a_third_fail() {
 fn h_and_d_exchanged_in_the_split_fail_by_the_shape() {
     let exchange = |parts: &mut Parts| parts.heads = parts.weight.nrows() / parts.heads;
     let judgement = judge(&CASES, changed(exchange));
-    let expected = Mismatch::Shape {
-        expected: vec![3, 11, 6, 24],
-        found: vec![3, 11, 24, 6],
-    };
-    let first = first(&judgement);
-    assert!(
-        matches!(first, Failure::Mismatch { mismatch, .. } if *mismatch == expected),
-        "{first}"
-    );
+    assert_shape_fails(&judgement, &[3, 11, 6, 24], &[3, 11, 24, 6]);
 }
 
 /// [B, H, T, D], as Hugging Face's modules have it.
@@ -118,15 +93,7 @@ fn heads_before_tokens_fail_by_the_shape() {
         let [q, k, v] = [q, k, v].map(|part: Array4<f32>| part.permuted_axes([0, 2, 1, 3]));
         Heads { q, k, v }
     });
-    let expected = Mismatch::Shape {
-        expected: vec![3, 11, 6, 24],
-        found: vec![3, 6, 11, 24],
-    };
-    let first = first(&judgement);
-    assert!(
-        matches!(first, Failure::Mismatch { mismatch, .. } if *mismatch == expected),
-        "{first}"
-    );
+    assert_shape_fails(&judgement, &[3, 11, 6, 24], &[3, 6, 11, 24]);
 }
 
 #[test]
@@ -171,6 +138,6 @@ fn weights_1_percent_too_large_fail() {
 #[test]
 fn weights_5_millionths_too_large_pass_the_tolerance_and_fail_by_the_budget() {
     let judgement = judge(&CASES, changed(|parts| parts.weight *= 1.000_005));
-    let first = first(&judgement);
+    let first = first_failure(&judgement);
     assert!(matches!(first, Failure::Budget { .. }), "{first}");
 }

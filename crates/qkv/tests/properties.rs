@@ -1,6 +1,7 @@
 //! What holds at any size, and what is refused.
 
-use llorch_numerics::{Dim, ShapeError};
+use llorch_fixtures::{integers, of_cases, shape_error};
+use llorch_numerics::Dim;
 use llorch_qkv::{Error, Qkv};
 use ndarray::{Array1, Array2, Array3, Array4, ArrayView1};
 use proptest::prelude::*;
@@ -10,35 +11,15 @@ fn sizes() -> impl Strategy<Value = [usize; 4]> {
     [1usize..4, 1usize..8, 1usize..6, 1usize..12]
 }
 
-/// Integers from -4 to 4, in a pattern of no short period that `seed` shifts. Products of them are exact in
-/// float32 in whatever order they are summed.
-fn integer(seed: usize) -> impl FnMut() -> f32 {
-    let mut state = seed as u64;
-    move || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        ((state >> 40) % 9) as f32 - 4.0
-    }
-}
-
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        cases: 64,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(of_cases(64))]
 
     /// The definition, element by element: head h of third i takes columns i C + h D to i C + (h + 1) D.
     #[test]
     fn integers_come_out_exactly_where_they_belong(sizes in sizes(), seed in any::<u32>()) {
         let [batch, tokens, heads, dim] = sizes;
         let channels = heads * dim;
-        let mut next = integer(seed as usize);
+        let mut next = integers(seed);
         let weight = Array2::from_shape_simple_fn((channels, 3 * channels), &mut next);
         let bias = Array1::from_shape_simple_fn(3 * channels, &mut next);
         let x = Array3::from_shape_simple_fn((batch, tokens, channels), &mut next);
@@ -59,7 +40,7 @@ proptest! {
         prop_assume!(width != 3 * channels);
         let refused = build([channels, width], width, 1).expect_err("another width");
         let expected = [Dim::Is(channels), Dim::Is(3 * channels)];
-        prop_assert_eq!(refused, shape("weight", &expected, &[channels, width]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("weight", &expected, &[channels, width])));
     }
 
     #[test]
@@ -67,14 +48,14 @@ proptest! {
         let found = if rows { [size, 0] } else { [0, size] };
         let refused = build(found, 3, 1).expect_err("nothing");
         let expected = [Dim::Any("C"), Dim::Any("3C")];
-        prop_assert_eq!(refused, shape("weight", &expected, &found));
+        prop_assert_eq!(refused, Error::Shape(shape_error("weight", &expected, &found)));
     }
 
     #[test]
     fn a_bias_of_another_length_is_refused(channels in 1usize..20, length in 0usize..60) {
         prop_assume!(length != 3 * channels);
         let refused = build([channels, 3 * channels], length, 1).expect_err("another length");
-        prop_assert_eq!(refused, shape("bias", &[Dim::Is(3 * channels)], &[length]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("bias", &[Dim::Is(3 * channels)], &[length])));
     }
 
     #[test]
@@ -97,7 +78,7 @@ proptest! {
         let qkv = build([channels, 3 * channels], 3 * channels, 1).expect("a projection");
         let refused = qkv.forward(Array3::zeros(found).view()).expect_err("another shape");
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(channels)];
-        prop_assert_eq!(refused, shape("x", &expected, &[batch, tokens, width]));
+        prop_assert_eq!(refused, Error::Shape(shape_error("x", &expected, &[batch, tokens, width])));
     }
 }
 
@@ -109,14 +90,6 @@ fn build(weight: [usize; 2], bias: usize, heads: usize) -> Result<Qkv, Error> {
     )
 }
 
-fn shape(what: &'static str, expected: &[Dim], found: &[usize]) -> Error {
-    Error::Shape(ShapeError {
-        what,
-        expected: expected.to_vec(),
-        found: found.to_vec(),
-    })
-}
-
 /// Each size of x too small, too large or zero, and no chance about it.
 #[test]
 fn every_wrong_size_of_an_input_is_refused() {
@@ -126,7 +99,7 @@ fn every_wrong_size_of_an_input_is_refused() {
             .forward(Array3::zeros(found).view())
             .expect_err("a wrong size");
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(4)];
-        assert_eq!(refused, shape("x", &expected, &found));
+        assert_eq!(refused, Error::Shape(shape_error("x", &expected, &found)));
     }
 }
 
@@ -189,5 +162,8 @@ fn a_weight_of_absurd_size_is_refused() {
     let weight = weight.broadcast((rows, 1)).expect("a view of one element");
     let refused = Qkv::new(weight, Array1::zeros(3).view(), 1).expect_err("one column");
     let expected = [Dim::Is(rows), Dim::Is(usize::MAX)];
-    assert_eq!(refused, shape("weight", &expected, &[rows, 1]));
+    assert_eq!(
+        refused,
+        Error::Shape(shape_error("weight", &expected, &[rows, 1]))
+    );
 }

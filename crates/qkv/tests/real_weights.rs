@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Parts, assert_pass, judge};
-use llorch_fixtures::CASES;
+use common::{Parts, judge};
+use llorch_fixtures::{CASES, assert_pass};
 
 #[test]
 fn every_layer_agrees_with_the_witness() {

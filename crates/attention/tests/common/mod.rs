@@ -2,9 +2,9 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use llorch_attention::Attention;
-use llorch_fixtures::{Case, Fixture};
+use llorch_fixtures::{Case, Fixture, bits};
 use llorch_numerics::{KvPanels, Probe};
-use llorch_parity::{Failure, Judgement, Rule, Verdict};
+use llorch_parity::{Judgement, Rule};
 use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewD, s};
 
 /// What one forward call gives: scores and probs [B, H, T, S], out [B, T, C].
@@ -137,18 +137,6 @@ pub fn judge(
             ("attn.out", out.into_dyn()),
         ]
     })
-}
-
-/// The first thing that is wrong.
-pub fn first_failure(judgement: &Judgement) -> Failure {
-    match judgement.verdict() {
-        Verdict::Fail(failures) => failures[0].clone(),
-        other => panic!("expected FAIL, found {other}"),
-    }
-}
-
-pub fn bits<'a>(values: impl IntoIterator<Item = &'a f32>) -> Vec<u32> {
-    values.into_iter().map(|value| value.to_bits()).collect()
 }
 
 #[track_caller]

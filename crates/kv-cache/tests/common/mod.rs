@@ -3,8 +3,8 @@
 
 use llorch_fixtures::{Case, Fixture};
 use llorch_kv_cache::KvCache;
-use llorch_parity::{Failure, Judgement, Mismatch, Rule, Verdict};
-use ndarray::{Array4, ArrayView4};
+use llorch_parity::{Judgement, Rule};
+use ndarray::Array4;
 
 /// What a cache holds, both [B, S, H, D].
 pub type Contents = (Array4<f32>, Array4<f32>);
@@ -45,19 +45,4 @@ pub fn judge(
             ("attn.cache.v", values.into_dyn()),
         ]
     })
-}
-
-/// The first thing that is wrong: its name and what is wrong with it.
-pub fn first_mismatch(judgement: &Judgement) -> (String, Mismatch) {
-    match judgement.verdict() {
-        Verdict::Fail(failures) => match &failures[0] {
-            Failure::Mismatch { key, mismatch } => (key.to_string(), mismatch.clone()),
-            other => panic!("expected a mismatch, found {other}"),
-        },
-        other => panic!("expected FAIL, found {other}"),
-    }
-}
-
-pub fn bits(values: ArrayView4<f32>) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
 }

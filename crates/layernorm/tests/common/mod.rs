@@ -3,7 +3,7 @@
 
 use llorch_fixtures::{Case, Fixture};
 use llorch_layernorm::LayerNorm;
-use llorch_parity::{Failure, Judgement, Rule, Verdict};
+use llorch_parity::{Judgement, Rule};
 use ndarray::{Array1, Array3, ArrayView1, ArrayView3};
 
 /// DESIGN's bound for checkpoint 1.
@@ -78,20 +78,6 @@ pub fn judge_last(
     })
 }
 
-/// What is wrong, the first first.
-pub fn failures(judgement: &Judgement) -> &[Failure] {
-    match judgement.verdict() {
-        Verdict::Fail(failures) => failures,
-        verdict => panic!("expected FAIL, found {verdict}"),
-    }
-}
-
-#[track_caller]
-pub fn assert_pass(judgement: &Judgement) {
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict}: {verdict:#?}");
-}
-
 /// Mean and variance in two passes in float64.
 pub fn moments(row: ArrayView1<f32>) -> (f64, f64) {
     let n = row.len() as f64;
@@ -115,9 +101,4 @@ pub fn formula(
         }
     }
     y
-}
-
-/// Bits, which tell 0 from -0.
-pub fn bits(y: ArrayView3<f32>) -> Array3<u32> {
-    y.mapv(f32::to_bits)
 }

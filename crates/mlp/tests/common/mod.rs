@@ -100,9 +100,3 @@ pub fn judge(
 
 /// All three.
 pub const SITES: [&str; 3] = ["mlp.fc", "mlp.act", "mlp.out"];
-
-#[track_caller]
-pub fn assert_pass(judgement: &Judgement) {
-    let verdict = judgement.verdict();
-    assert!(verdict.is_pass(), "{verdict}: {verdict:#?}");
-}

@@ -153,7 +153,3 @@ impl Probe for Sites {
         self.0.insert(site.to_owned(), values.to_owned());
     }
 }
-
-pub fn bits<S: Data<Elem = f32>, D: Dimension>(values: &ArrayBase<S, D>) -> Vec<u32> {
-    values.iter().map(|x| x.to_bits()).collect()
-}

@@ -1,10 +1,9 @@
 //! The references of the embedded model with all of it running, and the judge that holds a model to them.
 #![allow(dead_code)] // Each test program uses some of it.
 
-use llorch_model::{Probe, Weights};
-use llorch_parity::{
-    Evidence, Expectation, Judge, Judgement, Key, Manifest, Rule, Trace, Verdict, sha256_hex,
-};
+use llorch_fixtures::{compare_twice, tiny};
+use llorch_model::Probe;
+use llorch_parity::{Expectation, Judge, Judgement, Key, Rule, Trace};
 use ndarray::{Array2, ArrayViewD, Axis, Ix2};
 
 /// The cases that store sites of every call.
@@ -51,25 +50,9 @@ pub struct Case {
     selection: String,
 }
 
-/// The references, which must be of the weights that are there.
-pub fn manifest() -> Manifest {
-    let model = llorch_fixtures::tiny_path();
-    let manifest = Manifest::open(&model.join("../refs/tiny")).expect("the references");
-    let config = std::fs::read(model.join("config.json")).expect("config.json");
-    manifest
-        .check_model(&weights_sha256(), &sha256_hex(&config))
-        .expect("references of these weights");
-    manifest
-}
-
-fn weights_sha256() -> String {
-    let weights = Weights::open(llorch_fixtures::tiny_path());
-    weights.expect("the embedded model's weights").sha256()
-}
-
 impl Case {
     pub fn open(name: &str) -> Case {
-        let manifest = manifest();
+        let manifest = tiny().manifest;
         let case = manifest.case(name).expect("a case");
         let load = |part| manifest.load(name, part).expect("a trace");
         let witness = load("hf");
@@ -179,35 +162,15 @@ pub fn judge(cases: &[&str], run: impl Fn(&Case) -> Trace) -> Judgement {
     let expected = cases.iter().flat_map(Case::expectations).collect();
     let mut judge = Judge::new(expected, "run `cargo xtask refs`");
     for case in &cases {
-        let [first, second] = [(); 2].map(|()| case.judged(run(case)));
-        judge.compare_case(&case.name, &first, &case.witness, Some(&case.truth));
-        for (name, tensor) in first.iter() {
-            let again = second.get(name).expect("the same sites again");
-            judge.identical(&format!("{} {name}", case.name), tensor, again);
-        }
+        let traces = [(); 2].map(|()| case.judged(run(case)));
+        compare_twice(
+            &mut judge,
+            &case.name,
+            &traces,
+            [&case.witness, &case.truth],
+        );
     }
-    judge.finish(evidence())
-}
-
-pub fn evidence() -> Evidence {
-    let references = manifest().sha256().to_owned();
-    Evidence {
-        weights_sha256: weights_sha256(),
-        inputs_sha256: references.clone(),
-        references_sha256: references,
-        commit: "unknown".to_owned(),
-        dirty: true,
-    }
-}
-
-pub fn assert_passes(judgement: &Judgement) {
-    match judgement.verdict() {
-        Verdict::Pass(_) => {}
-        Verdict::Fail(failures) => {
-            panic!("{} failures, the first: {}", failures.len(), failures[0])
-        }
-        Verdict::Inconclusive(reasons) => panic!("inconclusive: {}", reasons[0]),
-    }
+    judge.finish(tiny().evidence())
 }
 
 /// Puts everything it is offered into a trace, under `{call}/{site}`.

@@ -2,9 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its share of what is common")]
 
 use llorch_fixtures::{Fixture, tiny};
-use llorch_parity::{Judgement, Rule, Verdict};
+use llorch_parity::{Judgement, Rule};
 use llorch_qkv::{Heads, Qkv};
-use ndarray::{Array1, Array2, Array4, ArrayView3};
+use ndarray::{Array1, Array2, ArrayView3};
 
 /// What the projection is built from.
 #[derive(Clone)]
@@ -51,18 +51,4 @@ pub fn judge(cases: &[&str], ours: impl Fn(&Parts, ArrayView3<f32>) -> Heads) ->
             ("attn.v", v.into_dyn()),
         ]
     })
-}
-
-#[track_caller]
-pub fn assert_pass(judgement: &Judgement) {
-    let verdict = judgement.verdict();
-    assert!(
-        matches!(verdict, Verdict::Pass(_)),
-        "{verdict}: {verdict:#?}"
-    );
-}
-
-/// Bits of q, k and v, which tell 0 from -0.
-pub fn bits(heads: &Heads) -> [Array4<u32>; 3] {
-    [&heads.q, &heads.k, &heads.v].map(|part| part.mapv(f32::to_bits))
 }
