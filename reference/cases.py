@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from models import Model
-from prompts import FRAGMENTS, SENTENCES, choose, decode, has_margin, is_committed, round_trips, sets_have_margin
+from prompts import FRAGMENTS, SENTENCES, best_apart, choose, decode, is_committed, round_trips, sets_apart
 from recorder import run
 from torch import nn
 from traces import Refusal, Tensors, sites
@@ -128,7 +128,7 @@ def forward_case(model: Model, name: str, selection: str, batch: int, calls: lis
     is_text = name in ("multibyte", "long")
 
     def rank(ids: torch.Tensor) -> int:
-        return 2 * (is_text and round_trips(model, ids)) + has_margin(model.truth(ids[None]).logits[0, ends])
+        return 3 * (is_text and round_trips(model, ids)) + best_apart(model.truth(ids[None]).logits[0, ends])
 
     given = choose(model, name, FRAGMENTS if is_text else SENTENCES, (batch, sum(calls)), rank)
     has_text = is_text and model.tokenizer is not None
@@ -138,7 +138,7 @@ def forward_case(model: Model, name: str, selection: str, batch: int, calls: lis
 def greedy_case(model: Model, new: int) -> Greedy:
     def rank(ids: torch.Tensor) -> int:
         tensors = generate(model.truth, ids[None], new)
-        return sum(has_margin(tensors[f"{step}/logits_last"]) for step in range(new))
+        return min(best_apart(tensors[f"{step}/logits_last"]) for step in range(new))
 
     case = Greedy("greedy", "greedy", [PROMPT], choose(model, "greedy", SENTENCES, (2, PROMPT), rank), new=new)
     if model.tokenizer is not None:
@@ -149,7 +149,7 @@ def greedy_case(model: Model, new: int) -> Greedy:
 def sampling_case(model: Model) -> Sampling:
     def rank(ids: torch.Tensor) -> int:
         logits = last_logits(model.truth, ids[None])[0]
-        return 2 * has_margin(logits) + sets_have_margin(logits)
+        return 3 * best_apart(logits) + sets_apart(logits)
 
     given = choose(model, "sampling", SENTENCES, (2, PROMPT), rank)
     return Sampling("sampling", "sampling", [PROMPT], given)

@@ -7,8 +7,9 @@ import torch
 from models import Model
 from traces import Refusal
 
-# Far more than float32 errors (about 1e-6 of a logit), far less than the gaps between good candidates.
-LOGITS_MARGIN = 2e-4
+# Gaps between logits, in units of max(1, |logit|): twice what the gate tolerates, and, where no text has that, still a
+# hundred times float32's errors.
+MARGINS = (2e-3, 2e-4)
 # Larger models' traces are not committed: a shorter list of cases will do for them.
 COMMITTED_WEIGHTS = 32_000_000
 
@@ -37,24 +38,25 @@ We shall not meet again until the wars are done.""".splitlines()
 FRAGMENTS = ["Grüße,", "世界!", "🙂", "αβγ", "naïve", "é", "Ω", "to", "the", "king", "ñ"]
 
 
-def is_apart(upper: torch.Tensor, lower: torch.Tensor) -> bool:
-    """Whether rounding cannot exchange these logits."""
-    return bool((upper - lower > LOGITS_MARGIN * upper.abs().clamp(min=1)).all())
+def apart(upper: torch.Tensor, lower: torch.Tensor) -> int:
+    """How many of the margins lie between these logits."""
+    gap = ((upper - lower) / upper.abs().clamp(min=1)).min()
+    return sum(bool(gap > margin) for margin in MARGINS)
 
 
-def has_margin(logits: torch.Tensor) -> bool:
+def best_apart(logits: torch.Tensor) -> int:
     best, second = logits.topk(2).values.unbind(-1)
-    return is_apart(best, second)
+    return apart(best, second)
 
 
-def sets_have_margin(logits: torch.Tensor) -> bool:
-    """Whether the top-k and top-p sets of one row [V] are away from their cuts."""
+def sets_apart(logits: torch.Tensor) -> int:
+    """How far the top-k and top-p sets of one row [V] are from their cuts, in margins."""
     ordered = logits.sort(descending=True).values
     cumulative = ordered.softmax(-1).cumsum(-1)
     if (cumulative - 0.9).abs().min() <= 1e-4:
-        return False
+        return 0
     kept = [40, int((cumulative < 0.9).sum()) + 1]
-    return all(k >= len(ordered) or is_apart(ordered[k - 1], ordered[k]) for k in kept)
+    return min((apart(ordered[k - 1], ordered[k]) for k in kept if k < len(ordered)), default=len(MARGINS))
 
 
 def is_committed(model: Model) -> bool:
@@ -90,6 +92,6 @@ def choose(model: Model, name: str, texts: list[str], size: tuple[int, int], ran
         candidates.append(torch.tensor(ids))
     points = [rank(ids) for ids in candidates]
     best = sorted(range(len(candidates)), key=lambda i: -points[i])[:rows]
-    if points[best[-1]] < max(points):
-        print(f"note: {name}: too few candidate texts keep all margins; a choice may be inconclusive", file=sys.stderr)
+    if min(points[i] for i in best) == 0:
+        print(f"note: {name}: too few candidate texts keep a margin; a choice may be inconclusive", file=sys.stderr)
     return torch.stack([candidates[i] for i in sorted(best)])

@@ -145,8 +145,13 @@ def main() -> None:
 
     end = tokenizer.token_to_id(END_OF_TEXT)
     config = GPT2Config(
-        vocab_size=VOCABULARY, n_positions=POSITIONS, n_embd=144, n_head=6, n_layer=4,
-        bos_token_id=end, eos_token_id=end,
+        vocab_size=VOCABULARY,
+        n_positions=POSITIONS,
+        n_embd=144,
+        n_head=6,
+        n_layer=4,
+        bos_token_id=end,
+        eos_token_id=end,
     )
     model = GPT2LMHeadModel(config)
     loss, step = train(model, tokens, held_out, options.steps)
