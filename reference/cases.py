@@ -131,7 +131,7 @@ def forward_case(model: Model, name: str, selection: str, batch: int, calls: lis
         return 3 * (is_text and round_trips(model, ids)) + best_apart(model.truth(ids[None]).logits[0, ends])
 
     given = choose(model, name, FRAGMENTS if is_text else SENTENCES, (batch, sum(calls)), rank)
-    has_text = is_text and model.tokenizer is not None
+    has_text = is_text and model.tokenizer is not None and all(round_trips(model, row) for row in given)
     return Forward(name, selection, calls, given, decode(model, given) if has_text else None)
 
 

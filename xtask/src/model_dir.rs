@@ -27,7 +27,16 @@ pub struct ModelDir {
 impl ModelDir {
     /// Opens `tiny`, the embedded model, or the folder at a path.
     pub fn open(model: &str) -> Result<Self> {
-        let path = relative(find(model)?);
+        Self::open_at(Place::find(model)?)
+    }
+
+    /// Opens the model at a place.
+    pub fn open_at(place: Place) -> Result<Self> {
+        let Place {
+            name,
+            path,
+            is_embedded,
+        } = place;
         let config_path = path.join("config.json");
         let config_text = std::fs::read(&config_path)
             .with_context(|| format!("cannot read {}", config_path.display()))?;
@@ -39,18 +48,41 @@ impl ModelDir {
             Err(llorch_weights::Error::Missing { missing }) => missing,
             Err(error) => return Err(error.into()),
         };
-        let name = path.canonicalize()?.file_name().map_or_else(
-            || "model".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        );
         Ok(ModelDir {
             name,
-            config_sha256: sha256_hex(&config_text),
-            is_embedded: model == EMBEDDED,
             path,
+            is_embedded,
+            config_sha256: sha256_hex(&config_text),
             config,
             weights,
             missing,
+        })
+    }
+}
+
+/// Where a model is, nothing of it opened yet.
+pub struct Place {
+    /// The folder's own name.
+    pub name: String,
+    path: PathBuf,
+    is_embedded: bool,
+}
+
+impl Place {
+    /// Finds `tiny`, the embedded model, or the folder at a path.
+    pub fn find(model: &str) -> Result<Self> {
+        let path = relative(find(model)?);
+        let full = path
+            .canonicalize()
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let name = full.file_name().map_or_else(
+            || "model".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        Ok(Place {
+            name,
+            path,
+            is_embedded: model == EMBEDDED,
         })
     }
 }
@@ -59,7 +91,7 @@ impl ModelDir {
 pub fn relative(path: PathBuf) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
-    below.unwrap_or(path)
+    below.filter(|below| below != Path::new("")).unwrap_or(path)
 }
 
 fn find(model: &str) -> Result<PathBuf> {

@@ -118,7 +118,12 @@ impl References {
     /// Opens the references in `dir`, or else the committed ones of these very weights, or else the user's own.
     pub fn open(model: &ModelDir, dir: Option<&Path>) -> Result<Self, ManifestError> {
         if let Some(dir) = dir {
-            return Self::load(manifest(model, dir)?, &AT_LEAST);
+            let whole = if is_committed(model) {
+                &COMMITTED[..]
+            } else {
+                &AT_LEAST
+            };
+            return Self::load(manifest(model, dir)?, whole);
         }
         let own = own(&model.name);
         match manifest(model, &committed(&model.name)) {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::checkpoints::{CHECKPOINTS, Checkpoint, Run};
-use crate::model_dir::ModelDir;
+use crate::model_dir::{ModelDir, Place};
 use crate::references::References;
 use crate::root;
 
@@ -50,16 +50,17 @@ struct Row {
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let asked = usize::from(options.checkpoint);
-    let model = ModelDir::open(&options.model)?;
+    let place = Place::find(&options.model)?;
+    // Whatever stops this run, the verdict of an earlier one must not stand for it.
+    write(
+        &place.name,
+        &unfinished(options, "the run did not come to its end"),
+    )?;
+    let model = ModelDir::open_at(place)?;
     let references = match References::open(&model, options.refs.as_deref()) {
         Ok(references) => references,
         Err(error) => return no_references(options, &model, &error.to_string()),
     };
-    // Whatever stops this run, the verdict of an earlier one must not stand for it.
-    write(
-        &model,
-        &unfinished(options, "the run did not come to its end"),
-    )?;
     let table = table::Table::new(options.json, options.verbose);
     table.head(&model, &references);
 
@@ -95,7 +96,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let last = rows.last().context("no checkpoint was run")?;
     let code = last.judgement.verdict().exit_code();
     let file = write(
-        &model,
+        &model.name,
         &json!({
             "model": model.name,
             "kind": references.manifest.kind(),
@@ -116,8 +117,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// Without references nothing can be judged, and nothing is known to be wrong.
 fn no_references(options: &Options, model: &ModelDir, error: &str) -> Result<ExitCode> {
-    let hint = format!("`cargo xtask refs --model {}` makes them", options.model);
-    let file = write(model, &unfinished(options, error))?;
+    let folder = options.refs.as_ref();
+    let folder = folder.map_or(String::new(), |dir| format!(" --refs {}", dir.display()));
+    let hint = format!(
+        "`cargo xtask refs --model {}{folder}` makes them",
+        options.model
+    );
+    let file = write(&model.name, &unfinished(options, error))?;
     if options.json {
         say!("{}", fs::read_to_string(file)?.trim_end());
     } else {
@@ -150,8 +156,8 @@ fn name(verdict: &Verdict) -> &'static str {
 }
 
 /// Writes `target/parity/<model>/verdict.json`. It is a record: nothing ever reads a verdict from it.
-fn write(model: &ModelDir, verdict: &serde_json::Value) -> Result<PathBuf> {
-    let dir = root().join("target").join("parity").join(&model.name);
+fn write(model: &str, verdict: &serde_json::Value) -> Result<PathBuf> {
+    let dir = root().join("target").join("parity").join(model);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let file = dir.join("verdict.json");
     let text = serde_json::to_string_pretty(verdict)? + "\n";

@@ -117,6 +117,22 @@ fn a_case_that_is_not_what_the_gate_knows_is_inconclusive_by_name() {
     }
 }
 
+/// References with text, and nothing here that could make it.
+#[test]
+fn a_missing_tokenizer_is_inconclusive_by_name() {
+    let copies = Copies::new("no-tokenizer");
+    for file in ["tokenizer.json", "vocab.json"] {
+        std::fs::remove_file(copies.model().join(file)).expect("a file");
+    }
+    let (code, printed) = outcome(&copies.validate(&[]));
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(
+        printed.contains("INCONCLUSIVE at checkpoint 12"),
+        "{printed}"
+    );
+    assert!(printed.contains("tokenizer.json"), "{printed}");
+}
+
 /// Whatever stops a run, the verdict of an earlier one must not stand for it.
 #[test]
 fn an_earlier_verdict_does_not_outlive_a_run_that_fails_to_load() {
@@ -138,6 +154,13 @@ fn an_earlier_verdict_does_not_outlive_a_run_that_fails_to_load() {
     let (code, printed) = outcome(&copies.validate(&[]));
     assert_eq!(code, Some(2), "{printed}");
     assert!(printed.contains("NaN"), "{printed}");
+    assert_eq!(verdict(), "INCONCLUSIVE");
+
+    let again = Copies::new("earlier-verdict");
+    assert_eq!(outcome(&again.validate(&["--checkpoint", "1"])).0, Some(0));
+    assert_eq!(verdict(), "PASS");
+    std::fs::write(again.model().join("model.safetensors"), b"{").expect("writing");
+    assert_eq!(outcome(&again.validate(&[])).0, Some(2));
     assert_eq!(verdict(), "INCONCLUSIVE");
 }
 
