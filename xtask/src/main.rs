@@ -4,6 +4,7 @@
 #[macro_use]
 mod say;
 
+mod cases;
 mod checkpoints;
 mod model_dir;
 mod references;

@@ -21,6 +21,7 @@ pub struct ModelDir {
     pub config: Config,
     pub config_sha256: String,
     pub weights: Weights,
+    pub weights_sha256: String,
     pub missing: Vec<Missing>,
 }
 
@@ -54,6 +55,7 @@ impl ModelDir {
             is_embedded,
             config_sha256: sha256_hex(&config_text),
             config,
+            weights_sha256: weights.sha256(),
             weights,
             missing,
         })

@@ -5,81 +5,9 @@ use std::path::{Path, PathBuf};
 
 use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, sha256_hex};
 
+use crate::cases;
 use crate::model_dir::ModelDir;
 use crate::root;
-
-/// A case as the gate knows it. References that say otherwise would be judged on less.
-pub struct Known {
-    name: &'static str,
-    selection: &'static str,
-    /// The tokens of each call; empty for one call of any length.
-    calls: &'static [usize],
-    batch: usize,
-}
-
-const fn known(
-    name: &'static str,
-    selection: &'static str,
-    calls: &'static [usize],
-    batch: usize,
-) -> Known {
-    Known {
-        name,
-        selection,
-        calls,
-        batch,
-    }
-}
-
-/// The cases of a whole model. All of them where references are committed.
-const WHOLE: [Known; 10] = [
-    known("two-tokens", "all", &[2], 1),
-    known("one-token", "all", &[1], 1),
-    known("multibyte", "all", &[37], 1),
-    known("full-context", "selected", &[], 1),
-    known("long", "selected", &[80], 1),
-    known("batch", "all", &[11], 3),
-    known("steps", "all", &[7, 1, 1, 1, 1, 1], 1),
-    known("chunks", "all", &[7, 5], 2),
-    known("greedy", "greedy", &[9], 2),
-    known("sampling", "sampling", &[9], 2),
-];
-
-/// What the references of any whole model have at least, alternatives beside each other.
-const AT_LEAST: [&[&str]; 5] = [
-    &["two-tokens"],
-    &["chunks"],
-    &["full-context", "long"],
-    &["greedy"],
-    &["sampling"],
-];
-
-/// The same for those that are committed.
-const COMMITTED: [&[&str]; 9] = [
-    &["two-tokens"],
-    &["one-token"],
-    &["multibyte"],
-    &["full-context", "long"],
-    &["batch"],
-    &["steps"],
-    &["chunks"],
-    &["greedy"],
-    &["sampling"],
-];
-
-/// The cases of a model's attention half, and what its references have at least.
-const HALF: [Known; 4] = [
-    known("attention", "isolated", &[13], 1),
-    known("attention-batch", "attention-out", &[7], 2),
-    known("attention-steps", "attention-out", &[9, 4], 1),
-    known("attention-long", "attention-last", &[36, 4], 1),
-];
-const HALF_AT_LEAST: [&[&str]; 4] = [
-    &["attention"],
-    &["attention-batch"],
-    &["attention-steps"],
-    &["attention-long"],
-];
 
 /// A model's references, every file read and hashed.
 pub struct References {
@@ -119,9 +47,9 @@ impl References {
     pub fn open(model: &ModelDir, dir: Option<&Path>) -> Result<Self, ManifestError> {
         if let Some(dir) = dir {
             let whole = if is_committed(model) {
-                &COMMITTED[..]
+                &cases::COMMITTED[..]
             } else {
-                &AT_LEAST
+                &cases::AT_LEAST
             };
             return Self::load(manifest(model, dir)?, whole);
         }
@@ -131,14 +59,14 @@ impl References {
             Err(ManifestError::MissingFile { .. } | ManifestError::OtherModel { .. })
                 if own.is_dir() && !model.is_embedded =>
             {
-                Self::load(manifest(model, &own)?, &AT_LEAST)
+                Self::load(manifest(model, &own)?, &cases::AT_LEAST)
             }
-            committed => Self::load(committed?, &COMMITTED),
+            committed => Self::load(committed?, &cases::COMMITTED),
         }
     }
 
     fn load(manifest: Manifest, whole: &[&[&str]]) -> Result<Self, ManifestError> {
-        let cases = manifest
+        let traces = manifest
             .cases()
             .iter()
             .map(|case| {
@@ -155,14 +83,13 @@ impl References {
                 })
             })
             .collect::<Result<Vec<_>, ManifestError>>()?;
-        let (known, at_least) = match manifest.kind() {
-            "attention-half" => (&HALF[..], &HALF_AT_LEAST[..]),
-            _ => (&WHOLE[..], whole),
+        let missing = match manifest.kind() {
+            "attention-half" => cases::missing(&traces, &cases::HALF, &cases::HALF_AT_LEAST),
+            _ => cases::missing(&traces, &cases::WHOLE, whole),
         };
-        let missing = missing(&cases, known, at_least);
         Ok(References {
             manifest,
-            cases,
+            cases: traces,
             missing,
         })
     }
@@ -181,34 +108,10 @@ impl References {
     }
 }
 
-/// The cases that are not there, and those that are not what the gate knows under their name.
-fn missing(cases: &[CaseTraces], known: &[Known], at_least: &[&[&str]]) -> Vec<String> {
-    let has = |name: &&str| cases.iter().any(|traces| traces.case.name == **name);
-    let absent = at_least.iter().filter(|names| !names.iter().any(has));
-    let absent = absent.map(|names| format!("case {}", names.join(" or ")));
-    let unknown = cases.iter().map(|traces| &traces.case).filter(|case| {
-        let is_known = |known: &Known| {
-            let any_length = known.calls.is_empty() && case.calls.len() == 1;
-            known.name == case.name
-                && known.selection == case.selection
-                && (any_length || known.calls == case.calls)
-                && known.batch == case.batch
-        };
-        !known.iter().any(is_known)
-    });
-    let unknown = unknown.map(|case| {
-        format!(
-            "a known case in place of {} ({}, calls {:?}, batch {})",
-            case.name, case.selection, case.calls, case.batch
-        )
-    });
-    absent.chain(unknown).collect()
-}
-
 /// The manifest in a folder, if it is of this model.
 fn manifest(model: &ModelDir, dir: &Path) -> Result<Manifest, ManifestError> {
     let manifest = Manifest::open(dir)?;
-    manifest.check_model(&model.weights.sha256(), &model.config_sha256)?;
+    manifest.check_model(&model.weights_sha256, &model.config_sha256)?;
     Ok(manifest)
 }
 

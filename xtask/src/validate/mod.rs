@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     table.head(&model, &references);
 
     let evidence = Evidence {
-        weights_sha256: model.weights.sha256(),
+        weights_sha256: model.weights_sha256.clone(),
         inputs_sha256: references.inputs_sha256(),
         references_sha256: references.manifest.sha256().to_owned(),
         commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned()),

@@ -117,6 +117,23 @@ fn a_case_that_is_not_what_the_gate_knows_is_inconclusive_by_name() {
     }
 }
 
+/// Another case's files hold fewer tokens than the entry says.
+#[test]
+fn swapped_files_are_inconclusive_by_name() {
+    let copies = Copies::new("swapped-files");
+    copies.change_manifest(|manifest| {
+        let cases = manifest["cases"].as_array_mut().expect("cases");
+        let named = |name| move |case: &&serde_json::Value| case["name"] == name;
+        let short = cases.iter().find(named("one-token")).expect("one-token");
+        let files = short["files"].clone();
+        let long = cases.iter_mut().find(|case| case["name"] == "two-tokens");
+        long.expect("two-tokens")["files"] = files;
+    });
+    let (code, printed) = outcome(&copies.validate(&[]));
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("in place of two-tokens"), "{printed}");
+}
+
 /// References with text, and nothing here that could make it.
 #[test]
 fn a_missing_tokenizer_is_inconclusive_by_name() {

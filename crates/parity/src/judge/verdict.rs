@@ -20,9 +20,10 @@ pub enum Verdict {
 /// The proof of a PASS. There is no way to make one but [`Judge::finish`](crate::Judge::finish): not by hand,
 ///
 /// ```compile_fail,E0451
-/// # fn evidence() -> llorch_parity::Evidence { unimplemented!() }
-/// let one = std::num::NonZeroUsize::MIN;
-/// let forged = llorch_parity::Passed { sites: one, elements: one, runs: one, evidence: evidence() };
+/// fn forge(evidence: llorch_parity::Evidence) -> llorch_parity::Passed {
+///     let one = std::num::NonZeroUsize::MIN;
+///     llorch_parity::Passed { sites: one, elements: one, runs: one, evidence }
+/// }
 /// ```
 ///
 /// not from nothing, not from another,
