@@ -30,6 +30,20 @@ fn logits(model: &Gpt2, tokens: ArrayView2<u32>, piece: usize) -> Array3<f32> {
     concatenate(Axis(1), &views).expect("pieces of equal batch")
 }
 
+/// The SHA-256 of the embedded model's logits for [`rows`], [B, T, V] in little-endian bytes.
+///
+/// It is our own and says nothing about being right: that is the checkpoints' to say. It says that this
+/// machine, its instruction set and its compiler give the bits that every other gives. Who changes the
+/// order of evaluation on purpose, in `llorch-numerics`, changes it here.
+const LOGITS_SHA256: &str = "6786f933ab0f45a6c5569e8ea294653924ec9d0efd979f76d68be1878ba3e8d1";
+
+#[test]
+fn every_machine_gives_the_same_logits() {
+    let logits = logits(&tiny(), rows().view(), 40);
+    let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert_eq!(llorch_parity::sha256_hex(&bytes), LOGITS_SHA256);
+}
+
 #[test]
 fn two_runs_and_two_loaded_models_agree() {
     let (model, rows) = (tiny(), rows());
