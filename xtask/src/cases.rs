@@ -20,6 +20,10 @@ impl Known {
             && self.selection == case.selection
             && (any_length || self.calls == case.calls)
             && self.batch == case.batch
+            && case
+                .text
+                .as_ref()
+                .is_none_or(|text| text.len() == case.batch)
             && (0..case.calls.len()).all(|call| inputs_fit(traces, call))
     }
 }

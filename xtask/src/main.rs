@@ -12,6 +12,7 @@ mod refs;
 mod trace;
 mod validate;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
         Command::Trace(options) => trace::run(&options),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {}", explain(&error));
+        // Not eprintln!, which panics where nobody reads (`2>&1 | head`).
+        let _ = writeln!(std::io::stderr(), "error: {}", explain(&error));
         ExitCode::from(MISUSE)
     })
 }

@@ -8,7 +8,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 use llorch_parity::sha256_hex;
 
-use crate::model_dir::{EMBEDDED, ModelDir};
+use crate::model_dir::ModelDir;
 use crate::references::{committed, is_committed, own};
 use crate::root;
 
@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let python = environment()?;
     let refs = match &options.refs {
         Some(refs) => refs.clone(),
-        None if options.model == EMBEDDED || is_committed(&model) => committed(&model.name),
+        None if model.is_embedded || is_committed(&model) => committed(&model.name),
         None => own(&model.name),
     };
     let (action, flag) = if options.check {
@@ -42,7 +42,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     } else {
         ("write", "--out")
     };
-    let status = Command::new(python)
+    let status = Command::new(&python)
         .arg(root().join("reference").join("hf.py"))
         .args([
             OsStr::new(action),
@@ -51,10 +51,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         ])
         .args([OsStr::new(flag), refs.as_os_str()])
         .status()
-        .context("cannot run the environment's Python")?;
+        .with_context(|| format!("cannot run {}", python.display()))?;
     // hf.py's own codes: 0, 1 where a check failed, 2 for misuse.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(ExitCode::from(code.unwrap_or(1)))
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => Ok(ExitCode::from(code)),
+        None => bail!("reference/hf.py did not come to its end ({status})"),
+    }
 }
 
 /// The Python of an environment that holds exactly reference/requirements.txt; made where it is not there
@@ -67,7 +69,8 @@ fn environment() -> Result<PathBuf> {
     let python = dir.join("bin").join("python");
     let stamp = dir.join("requirements.sha256");
     let wanted = sha256_hex(&text);
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+    // A link to a Python that has since been removed is none.
+    if python.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(python);
     }
     say!("making a Python environment in {}", dir.display());
@@ -76,7 +79,7 @@ fn environment() -> Result<PathBuf> {
     }
     let system = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     command(
-        "cannot make a Python environment",
+        "cannot make a Python environment: expected Python 3.11 or later with venv (PYTHON=PATH names another)",
         &system,
         &["-m".as_ref(), "venv".as_ref(), dir.as_os_str()],
     )?;
@@ -91,7 +94,8 @@ fn environment() -> Result<PathBuf> {
     let mut arguments: Vec<&OsStr> = pip.iter().map(OsStr::new).collect();
     arguments.push(requirements.as_os_str());
     command(
-        "cannot install reference/requirements.txt: is the Python package registry within reach?",
+        "cannot install reference/requirements.txt, which needs Python 3.11 or later and the Python package \
+         registry; pip says above what it lacks",
         python.as_os_str(),
         &arguments,
     )?;

@@ -1,9 +1,9 @@
 //! `cargo xtask trace`: our own activations at every site, for any model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use llorch_model::{Gpt2, Tokenizer, tokens};
 use llorch_parity::Tensor;
 use ndarray::Array2;
@@ -28,14 +28,22 @@ pub struct Options {
 #[group(required = true, multiple = false)]
 struct Input {
     /// The text to run
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// The token ids to run, separated by commas; rows of a batch by semicolons
-    #[arg(long, value_name = "IDS")]
+    #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     tokens: Option<String>,
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
+    // Before the model is run, which may take minutes.
+    let folder = options.out.parent().unwrap_or(Path::new(""));
+    ensure!(
+        folder == Path::new("") || folder.is_dir(),
+        "--out {}: expected a folder that exists, found none at {}",
+        options.out.display(),
+        folder.display()
+    );
     let model = ModelDir::open(&options.model)?;
     let gpt2 = Gpt2::load(&model.weights, &model.config)?;
     let batch = match (&options.input.tokens, &options.input.prompt) {
@@ -50,7 +58,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     gpt2.forward(batch.view(), &mut cache, recorder.call(0))?;
     let mut trace = recorder.finish()?;
     trace.insert("0/tokens", Tensor::from(batch.mapv(i64::from)))?;
-    trace.write_npz(&options.out)?;
+    trace
+        .write_npz(&options.out)
+        .context("cannot write the trace")?;
     say!(
         "{} tensors written to {}",
         trace.len(),

@@ -7,7 +7,7 @@ use ndarray::{Array1, Ix2};
 
 use super::Run;
 use super::choices::choose;
-use super::propagated::{all_tokens, ids, last_of_steps};
+use super::propagated::{all_tokens, generated_steps, ids, last_of_steps};
 use crate::references::CaseTraces;
 
 /// Generates from every prompt, and encodes and decodes every text.
@@ -117,11 +117,8 @@ const LEAST: usize = 8;
 pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
     let case = &traces.case;
     let greedy = case.selection == "greedy";
-    let steps = match traces.witness.get("generated") {
-        Some(generated) if greedy => {
-            let steps = generated.shape().get(1).copied().unwrap_or_default();
-            steps.max(LEAST)
-        }
+    let steps = match generated_steps(traces) {
+        Some(steps) if greedy => steps.max(LEAST),
         _ => 0,
     };
     let mut expected = Vec::new();

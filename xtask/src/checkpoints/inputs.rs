@@ -1,5 +1,6 @@
 //! What an isolated component is fed: the witness's own tensors.
 
+use anyhow::{Result, ensure};
 use llorch_parity::{Trace, TraceError};
 use ndarray::{Array3, Array4, ArrayView4, Axis, Slice};
 
@@ -56,36 +57,64 @@ impl<'a> Inputs<'a> {
     /// The input of layer `layer`'s first normalisation; for the number of layers, the last one's.
     ///
     /// The attention half has no block output: its stream goes on as x + attn(ln_1(x)).
-    pub fn block(&self, layer: usize) -> Result<Array3<f32>, TraceError> {
+    pub fn block(&self, layer: usize) -> Result<Array3<f32>> {
         match layer.checked_sub(1) {
-            None => self.stream("embed"),
+            None => Ok(self.stream("embed")?),
             Some(previous) if self.traces.case.selection == "isolated" => {
                 self.after_attention(previous)
             }
-            Some(previous) => self.stream(&format!("h.{previous}")),
+            Some(previous) => Ok(self.stream(&format!("h.{previous}"))?),
         }
     }
 
     /// The input of layer `layer`'s second normalisation: one float32 addition of the witness's tensors.
-    pub fn after_attention(&self, layer: usize) -> Result<Array3<f32>, TraceError> {
-        Ok(self.block(layer)? + self.stream(&format!("h.{layer}.attn.out"))?)
+    pub fn after_attention(&self, layer: usize) -> Result<Array3<f32>> {
+        let block = self.block(layer)?;
+        let attended = self.stream(&format!("h.{layer}.attn.out"))?;
+        ensure!(
+            attended.dim() == block.dim(),
+            "the reference's {}/h.{layer}.attn.out: expected shape {:?}, found {:?}",
+            self.call,
+            block.shape(),
+            attended.shape()
+        );
+        Ok(block + attended)
     }
 
     /// What layer `layer`'s attention reads.
-    pub fn attended(&self, layer: usize) -> Result<Attended, TraceError> {
-        Ok(Attended {
-            q: self.heads(&format!("h.{layer}.attn.q"))?,
-            k: self.heads(&format!("h.{layer}.attn.cache.k"))?,
-            v: self.heads(&format!("h.{layer}.attn.cache.v"))?,
-        })
+    pub fn attended(&self, layer: usize) -> Result<Attended> {
+        let q = self.heads(&format!("h.{layer}.attn.q"))?;
+        let [k, v] = self.cached(layer)?;
+        ensure!(
+            q.dim().0 == k.dim().0,
+            "the reference's {}/h.{layer}.attn.q: expected {} rows as its cache has, found {}",
+            self.call,
+            k.dim().0,
+            q.dim().0
+        );
+        Ok(Attended { q, k, v })
+    }
+
+    /// The keys and values in layer `layer`'s cache after this call, [B, S, H, D] each.
+    fn cached(&self, layer: usize) -> Result<[Array4<f32>; 2]> {
+        let k = self.heads(&format!("h.{layer}.attn.cache.k"))?;
+        let v = self.heads(&format!("h.{layer}.attn.cache.v"))?;
+        ensure!(
+            k.dim() == v.dim(),
+            "the reference's {}/h.{layer}.attn.cache.v: expected shape {:?} as its keys, found {:?}",
+            self.call,
+            k.shape(),
+            v.shape()
+        );
+        Ok([k, v])
     }
 
     /// The keys and values that this call appends to layer `layer`'s cache, [B, T, H, D] each.
     ///
     /// Cases that store no k and v have them as the end of the cache they were appended to.
-    pub fn appended(&self, layer: usize) -> Result<[Array4<f32>; 2], TraceError> {
+    pub fn appended(&self, layer: usize) -> Result<[Array4<f32>; 2]> {
         if matches!(&*self.traces.case.selection, "attention-out" | "selected") {
-            let Attended { k, v, .. } = self.attended(layer)?;
+            let [k, v] = self.cached(layer)?;
             return Ok([self.last(k.view()), self.last(v.view())]);
         }
         Ok([

@@ -204,12 +204,12 @@ impl Room {
                 let (k, v) = (join(&k, 1)?, join(&v, 1)?);
                 let mut rows = (Vec::new(), Vec::new());
                 for row in 0..k.dim().0 {
-                    let cut = |whole: &Array4<f32>| -> Vec<Array4<f32>> {
+                    let positions_of = |whole: &Array4<f32>| -> Vec<Array4<f32>> {
                         let positions = 0..whole.dim().1;
                         let each = positions.map(|t| part(whole.view(), row..row + 1, t..t + 1));
                         each.collect()
                     };
-                    let (keys, values) = fill(&cut(&k), &cut(&v))?;
+                    let (keys, values) = fill(&positions_of(&k), &positions_of(&v))?;
                     rows.0.push(keys);
                     rows.1.push(values);
                 }

@@ -83,6 +83,8 @@ pub const CHECKPOINTS: [Checkpoint; 12] = {
 pub struct Run<'a> {
     pub model: &'a ModelDir,
     pub references: &'a References,
+    /// What makes them anew.
+    pub refs_command: String,
     pub evidence: Evidence,
     /// The whole model, where all of its weights are there.
     pub gpt2: Option<Gpt2>,
@@ -92,10 +94,7 @@ impl Run<'_> {
     /// Judges one checkpoint.
     pub fn judge(&self, checkpoint: Checkpoint) -> Judgement {
         let expected = sites::expectations(checkpoint.number, self);
-        let hint = format!(
-            "`cargo xtask refs --model {}` makes it",
-            self.model.path.display()
-        );
+        let hint = format!("`{}` makes it", self.refs_command);
         let mut judge = Judge::new(expected, &hint);
         for missing in &self.references.missing {
             judge.absent(format!("{missing} among the references"), &hint);
@@ -121,7 +120,7 @@ impl Run<'_> {
             (11, Some(gpt2)) => sampling::run(gpt2, self, judge),
             (_, Some(gpt2)) => generation::run(gpt2, self, judge),
             (_, None) => {
-                judge.absent("the whole model", "see the missing tensors above");
+                judge.absent("the whole model", "its model.safetensors has every tensor");
                 Ok(())
             }
         }
@@ -145,6 +144,7 @@ impl Run<'_> {
         let names: Vec<String> = missing.map(ToString::to_string).collect();
         match names.len() {
             0 => String::new(),
+            1 => format!("a tensor of the model ({})", names.join(", ")),
             n => format!("{n} tensors of the model ({})", names.join(", ")),
         }
     }

@@ -97,16 +97,17 @@ pub fn last_logits(traces: &CaseTraces) -> Vec<Expectation> {
 /// The steps whose last logits a case stores: after the prompt, and after each generated token but the last.
 pub fn stored_last(traces: &CaseTraces) -> impl Iterator<Item = String> {
     let steps = match traces.case.selection.as_str() {
-        "greedy" => traces.witness.get("generated").map_or(0, steps),
+        "greedy" => generated_steps(traces).unwrap_or_default(),
         "sampling" => 1,
         _ => 0,
     };
     (0..steps).map(|step| format!("{step}/logits_last"))
 }
 
-/// The second axis of [B, n].
-fn steps(generated: &Tensor) -> usize {
-    generated.shape().get(1).copied().unwrap_or_default()
+/// How many tokens a case's `generated`, [B, n], has a row; nothing where it generates none.
+pub fn generated_steps(traces: &CaseTraces) -> Option<usize> {
+    let generated = traces.witness.get("generated")?;
+    Some(generated.shape().get(1).copied().unwrap_or_default())
 }
 
 /// Checkpoint 9 for one case: the last position's logits are our own last row of all logits, to the bit,

@@ -1,3 +1,5 @@
+//! What our own code offers a probe, kept as a trace.
+
 use llorch_model::Probe;
 use llorch_parity::{Trace, TraceError};
 use ndarray::ArrayViewD;

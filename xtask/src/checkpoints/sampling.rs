@@ -37,17 +37,17 @@ const DISTRIBUTIONS: [(&str, Sampling); 5] = {
 /// come with it: two float32 models whose logits are 1e-5 apart, as on the real GPT-2 they are, differ by
 /// more than 1e-6 in a probability near one half.
 #[derive(Clone, Copy)]
-enum From {
+enum LogitsOf {
     Witness,
     Ours,
 }
 
-impl From {
+impl LogitsOf {
     /// What a distribution is called, and pooled under: each basis has a truth, and so an R, of its own.
     fn kind(self, name: &str) -> String {
         let basis = match self {
-            From::Witness => "isolated",
-            From::Ours => "propagated",
+            LogitsOf::Witness => "isolated",
+            LogitsOf::Ours => "propagated",
         };
         format!("{basis} {name}")
     }
@@ -58,15 +58,15 @@ impl From {
 
     fn tolerance(self) -> f64 {
         match self {
-            From::Witness => sites::PROBABILITIES,
-            From::Ours => sites::HIDDEN,
+            LogitsOf::Witness => sites::PROBABILITIES,
+            LogitsOf::Ours => sites::HIDDEN,
         }
     }
 
     fn truth(self, traces: &CaseTraces) -> Option<&Trace> {
         match self {
-            From::Witness => traces.isolated.as_ref(),
-            From::Ours => traces.propagated.as_ref(),
+            LogitsOf::Witness => traces.isolated.as_ref(),
+            LogitsOf::Ours => traces.propagated.as_ref(),
         }
     }
 
@@ -74,8 +74,8 @@ impl From {
     fn true_logits(self, traces: &CaseTraces) -> Result<Array2<f64>> {
         let logits = traces.witness.array::<f32, Ix2>(LOGITS)?.mapv(f64::from);
         match self {
-            From::Witness => Ok(logits),
-            From::Ours => {
+            LogitsOf::Witness => Ok(logits),
+            LogitsOf::Ours => {
                 let deltas = self
                     .truth(traces)
                     .context("the case has no propagated truth")?;
@@ -104,7 +104,7 @@ impl From {
     }
 }
 
-const BOTH: [From; 2] = [From::Witness, From::Ours];
+const BOTH: [LogitsOf; 2] = [LogitsOf::Witness, LogitsOf::Ours];
 
 /// Compares every distribution, and which tokens each keeps.
 pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
@@ -114,8 +114,8 @@ pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
         let own = gpt2.forward_last(tokens.view(), &mut cache, &mut ())?;
         for from in BOTH {
             let logits = match from {
-                From::Witness => traces.witness.array(LOGITS)?,
-                From::Ours => own.view(),
+                LogitsOf::Witness => traces.witness.array(LOGITS)?,
+                LogitsOf::Ours => own.view(),
             };
             for (name, sampling) in &DISTRIBUTIONS {
                 let key = from.key(&traces.case.name, name);
@@ -141,7 +141,7 @@ pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
 /// move them over it. Returns whether those agree too: else the probabilities cannot be compared.
 fn kept(
     name: &str,
-    from: From,
+    from: LogitsOf,
     sampling: &Sampling,
     logits: ArrayView2<f32>,
     ours: &Array2<f32>,
@@ -208,7 +208,7 @@ pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
     expected
 }
 
-fn kept_key(from: From, case: &str, name: &str) -> Key {
+fn kept_key(from: LogitsOf, case: &str, name: &str) -> Key {
     let key = from.key(case, name);
     Key::new(key.case, format!("{}, tokens kept", key.name))
 }

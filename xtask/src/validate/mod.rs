@@ -8,14 +8,14 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use llorch_model::Gpt2;
-use llorch_parity::{Evidence, Judgement, Verdict};
+use llorch_parity::{Evidence, Judgement, ManifestError, Verdict};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::checkpoints::{CHECKPOINTS, Checkpoint, Run};
-use crate::model_dir::{ModelDir, Place};
-use crate::references::References;
-use crate::root;
+use crate::model_dir::{ModelDir, Place, relative};
+use crate::references::{self, References};
+use crate::{explain, root};
 
 /// Runs the checkpoints in order and stops at the first that is not a PASS.
 ///
@@ -52,25 +52,28 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let asked = usize::from(options.checkpoint);
     let place = Place::find(&options.model)?;
     // Whatever stops this run, the verdict of an earlier one must not stand for it.
-    write(
-        &place.name,
-        &unfinished(options, "the run did not come to its end"),
-    )?;
+    let name = place.name.clone();
+    let because = "the run did not come to its end";
+    write(&name, &unfinished(&name, asked, because))?;
+    let result = judge(options, place);
+    if let Err(error) = &result {
+        // The error itself is what the user needs to see; this is for who reads the file alone.
+        let _ = write(&name, &unfinished(&name, asked, &explain(error)));
+    }
+    result
+}
+
+/// Judges the model at a place and prints what came of it.
+fn judge(options: &Options, place: Place) -> Result<ExitCode> {
+    let asked = usize::from(options.checkpoint);
     let model = ModelDir::open_at(place)?;
     let references = match References::open(&model, options.refs.as_deref()) {
         Ok(references) => references,
-        Err(error) => return no_references(options, &model, &error.to_string()),
+        Err(error) => return no_references(options, &model, &error),
     };
     let table = table::Table::new(options.json, options.verbose);
     table.head(&model, &references);
 
-    let evidence = Evidence {
-        weights_sha256: model.weights_sha256.clone(),
-        inputs_sha256: references.inputs_sha256(),
-        references_sha256: references.manifest.sha256().to_owned(),
-        commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned()),
-        dirty: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
-    };
     let gpt2 = model.missing.is_empty() && asked > 6;
     let run = Run {
         gpt2: gpt2
@@ -78,7 +81,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             .transpose()?,
         model: &model,
         references: &references,
-        evidence,
+        refs_command: refs_command(options),
+        evidence: evidence(&model, &references),
     };
     let mut rows: Vec<Row> = Vec::new();
     for checkpoint in CHECKPOINTS.into_iter().take(asked) {
@@ -95,7 +99,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let last = rows.last().context("no checkpoint was run")?;
     let code = last.judgement.verdict().exit_code();
-    let file = write(
+    let text = write(
         &model.name,
         &json!({
             "model": model.name,
@@ -110,22 +114,45 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     )?;
     table.foot(&rows, asked, &model);
     if options.json {
-        say!("{}", fs::read_to_string(file)?.trim_end());
+        say!("{text}");
     }
     Ok(ExitCode::from(code))
 }
 
+/// What a verdict stands on.
+fn evidence(model: &ModelDir, references: &References) -> Evidence {
+    Evidence {
+        weights_sha256: model.weights_sha256.clone(),
+        inputs_sha256: references.inputs_sha256(),
+        references_sha256: references.manifest.sha256().to_owned(),
+        commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".to_owned()),
+        dirty: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
+    }
+}
+
 /// Without references nothing can be judged, and nothing is known to be wrong.
-fn no_references(options: &Options, model: &ModelDir, error: &str) -> Result<ExitCode> {
-    let folder = options.refs.as_ref();
-    let folder = folder.map_or(String::new(), |dir| format!(" --refs {}", dir.display()));
-    let hint = format!(
-        "`cargo xtask refs --model {}{folder}` makes them",
-        options.model
+fn no_references(options: &Options, model: &ModelDir, error: &ManifestError) -> Result<ExitCode> {
+    let command = refs_command(options);
+    // Where the repository's own files are damaged, it has them whole.
+    let absent = matches!(
+        error,
+        ManifestError::MissingFile { .. } | ManifestError::OtherModel { .. }
     );
-    let file = write(&model.name, &unfinished(options, error))?;
+    let committed = references::committed(&model.name);
+    let hint = if options.refs.is_none() && !absent && committed.is_dir() {
+        let folder = relative(committed);
+        let folder = folder.display();
+        format!("`git checkout -- {folder}` restores them")
+    } else {
+        format!("`{command}` makes them")
+    };
+    let because = format!("{error}; {hint}");
+    let text = write(
+        &model.name,
+        &unfinished(&model.name, usize::from(options.checkpoint), &because),
+    )?;
     if options.json {
-        say!("{}", fs::read_to_string(file)?.trim_end());
+        say!("{text}");
     } else {
         say!(
             "INCONCLUSIVE at checkpoint 1: no references to be used for {}",
@@ -137,10 +164,28 @@ fn no_references(options: &Options, model: &ModelDir, error: &str) -> Result<Exi
     Ok(ExitCode::from(3))
 }
 
-fn unfinished(options: &Options, because: &str) -> serde_json::Value {
+/// What makes the references that a run looks for.
+fn refs_command(options: &Options) -> String {
+    let mut command = format!("cargo xtask refs --model {}", quoted(&options.model));
+    if let Some(dir) = &options.refs {
+        command += &format!(" --refs {}", quoted(&dir.to_string_lossy()));
+    }
+    command
+}
+
+/// As a shell takes it for one argument.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    if argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+fn unfinished(model: &str, asked: usize, because: &str) -> serde_json::Value {
     json!({
-        "model": options.model,
-        "asked": options.checkpoint,
+        "model": model,
+        "asked": asked,
         "verdict": "INCONCLUSIVE",
         "because": because,
         "checkpoints": [],
@@ -155,14 +200,16 @@ fn name(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// Writes `target/parity/<model>/verdict.json`. It is a record: nothing ever reads a verdict from it.
-fn write(model: &str, verdict: &serde_json::Value) -> Result<PathBuf> {
+/// Writes `target/parity/<model>/verdict.json` and returns its text. It is a record: nothing ever reads a
+/// verdict from it.
+fn write(model: &str, verdict: &serde_json::Value) -> Result<String> {
     let dir = root().join("target").join("parity").join(model);
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let file = dir.join("verdict.json");
-    let text = serde_json::to_string_pretty(verdict)? + "\n";
-    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+    let text = serde_json::to_string_pretty(verdict)?;
+    fs::write(&file, format!("{text}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(text)
 }
 
 /// What git says, or nothing where this is no checkout.

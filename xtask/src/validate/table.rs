@@ -60,7 +60,7 @@ impl Table {
         }
         let (checkpoint, judgement) = (row.checkpoint, &row.judgement);
         let worst = judgement.worst();
-        say!(
+        let line = format!(
             "{:>2}  {:<11}  {:<10}  {:>5}  {:>9}  {:>9}  {:>5}  {:>5}  {:>5}  {:<12}  {}",
             checkpoint.number,
             checkpoint.name,
@@ -79,6 +79,7 @@ impl Table {
                 worst.key, worst.difference.index
             )),
         );
+        say!("{}", line.trim_end());
         if self.verbose {
             kinds(judgement.kinds());
         }
@@ -177,11 +178,18 @@ fn indented(text: &str) {
     say!("      {line}");
 }
 
+/// One line a kind of site, in columns.
 fn kinds(kinds: &[KindSummary]) {
-    for kind in kinds {
-        let range = kind.range.map_or(String::new(), |range| {
+    let range = |kind: &KindSummary| {
+        kind.range.map_or(String::new(), |range| {
             format!("values {:.4} to {:.4}", range.min, range.max)
-        });
+        })
+    };
+    let names = kinds.iter().map(|kind| kind.kind.len()).max();
+    let ranges = kinds.iter().map(|kind| range(kind).len()).max();
+    let (names, ranges) = (names.unwrap_or_default(), ranges.unwrap_or_default());
+    for kind in kinds {
+        let range = range(kind);
         let worst = kind.worst.as_ref().map_or(String::new(), |worst| {
             format!(
                 "worst {} at {} {:?}, relative {}",
@@ -191,7 +199,8 @@ fn kinds(kinds: &[KindSummary]) {
                 short(kind.worst_relative)
             )
         });
-        say!("      {:<13} {range}  {worst}", kind.kind);
+        let line = format!("      {:<names$}  {range:<ranges$}  {worst}", kind.kind);
+        say!("{}", line.trim_end());
     }
 }
 

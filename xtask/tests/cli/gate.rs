@@ -1,6 +1,8 @@
 //! The gate: what passes, what stops it, and where.
 
-use crate::support::{Copies, outcome, xtask};
+use ndarray::{Axis, Slice, concatenate};
+
+use crate::support::{Copies, outcome, unread, xtask};
 
 #[test]
 fn the_embedded_model_passes_all_twelve() {
@@ -8,6 +10,38 @@ fn the_embedded_model_passes_all_twelve() {
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("PASS: 12 of 12 on tiny"), "{printed}");
     assert!(printed.contains("attn.scores"), "{printed}");
+    let sampled = printed.lines().filter(|line| line.contains(" 0.0000 to "));
+    let of_sampling = sampled.filter(|line| line.contains(" at sampling "));
+    let columns: Vec<_> = of_sampling
+        .map(|line| (line.find("values"), line.find("worst")))
+        .collect();
+    assert!(
+        columns.len() > 9 && columns.iter().all(|c| *c == columns[0]),
+        "{printed}"
+    );
+    assert!(
+        printed.lines().all(|line| line == line.trim_end()),
+        "{printed}"
+    );
+}
+
+/// Whoever stops reading gets the same exit code, not a panic's.
+#[test]
+fn nobody_needs_to_read_what_is_printed() {
+    assert_eq!(
+        unread(&[
+            "validate",
+            "--checkpoint",
+            "1",
+            "--refs",
+            env!("CARGO_MANIFEST_DIR")
+        ]),
+        Some(3)
+    );
+    assert_eq!(
+        unread(&["trace", "--tokens", "x", "--out", "x.npz"]),
+        Some(2)
+    );
 }
 
 #[test]
@@ -91,18 +125,24 @@ fn a_missing_case_is_inconclusive_by_name() {
     let (code, printed) = outcome(&copies.validate(&[]));
     assert_eq!(code, Some(3), "{printed}");
     assert!(printed.contains("case chunks"), "{printed}");
+    // What would make it, into the folder that was read.
+    let refs = copies.refs();
+    let refs = format!("--refs {}` makes it", refs.display());
+    assert!(printed.replace("\n     ", "").contains(&refs), "{printed}");
 }
 
 /// References that say less than they should would be judged on less, and nothing would be missed.
 #[test]
 fn a_case_that_is_not_what_the_gate_knows_is_inconclusive_by_name() {
     type Change = fn(&mut serde_json::Value);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 7] = [
         ("two-tokens", |case| case["selection"] = "selected".into()),
         ("two-tokens", |case| case["selection"] = "alll".into()),
         ("steps", |case| case["calls"] = [7].into()),
         ("chunks", |case| case["batch"] = 1.into()),
         ("one-token", |case| case["name"] = "no-token".into()),
+        ("multibyte", |case| case["text"] = [""; 0].into()),
+        ("multibyte", |case| case["text"] = ["one", "two"].into()),
     ];
     for (name, change) in changes {
         let copies = Copies::new("unknown-case");
@@ -134,6 +174,32 @@ fn swapped_files_are_inconclusive_by_name() {
     assert!(printed.contains("in place of two-tokens"), "{printed}");
 }
 
+/// References whose tensors do not fit each other stop ours with an error, not with a panic.
+#[test]
+fn misshapen_references_are_named() {
+    let copies = Copies::new("misshapen-stream");
+    let tensor = "0/h.1.attn.out";
+    copies.change_witness("two-tokens", tensor, |values| {
+        values.slice_axis(Axis(2), Slice::from(..9)).to_owned()
+    });
+    let (code, printed) = outcome(&copies.validate(&["--checkpoint", "1"]));
+    assert_eq!(code, Some(1), "{printed}");
+    let says = "h.1.attn.out: expected shape [1, 2, 144], found [1, 2, 9]";
+    assert!(printed.replace("\n     ", "").contains(says), "{printed}");
+
+    let copies = Copies::new("misshapen-queries");
+    copies.change_witness("full-context", "0/h.1.attn.q", |values| {
+        concatenate(Axis(0), &[values.view(), values.view()]).expect("two rows")
+    });
+    let (code, printed) = outcome(&copies.validate(&["--checkpoint", "5"]));
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("FAIL at checkpoint 5"), "{printed}");
+    assert!(
+        printed.contains("0/h.1.attn.q: expected 1 rows"),
+        "{printed}"
+    );
+}
+
 /// References with text, and nothing here that could make it.
 #[test]
 fn a_missing_tokenizer_is_inconclusive_by_name() {
@@ -159,6 +225,10 @@ fn an_earlier_verdict_does_not_outlive_a_run_that_fails_to_load() {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let text = std::fs::read(file).expect("a verdict");
         let verdict: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(verdict["model"], "earlier-verdict");
+        let because = verdict["because"].as_str();
+        let explained = because.is_none_or(|because| because.contains("expected"));
+        assert!(explained, "{because:?}");
         verdict["verdict"].as_str().expect("a verdict").to_owned()
     };
     assert_eq!(outcome(&copies.validate(&["--checkpoint", "7"])).0, Some(0));
@@ -179,6 +249,19 @@ fn an_earlier_verdict_does_not_outlive_a_run_that_fails_to_load() {
     std::fs::write(again.model().join("model.safetensors"), b"{").expect("writing");
     assert_eq!(outcome(&again.validate(&[])).0, Some(2));
     assert_eq!(verdict(), "INCONCLUSIVE");
+}
+
+/// The command that helps can be copied into a shell.
+#[test]
+fn a_folder_with_a_space_is_quoted() {
+    let copies = Copies::new("a model");
+    std::fs::remove_file(copies.refs().join("manifest.json")).expect("a file");
+    let (code, printed) = outcome(&copies.validate(&["--json"]));
+    assert_eq!(code, Some(3), "{printed}");
+    let model = format!("--model '{}' --refs", copies.model().display());
+    let verdict: serde_json::Value = serde_json::from_str(&printed).expect("JSON alone");
+    let because = verdict["because"].as_str().expect("a reason");
+    assert!(because.contains(&model), "{because}");
 }
 
 #[test]
@@ -209,7 +292,7 @@ fn a_changed_byte_is_never_a_pass() {
 
 #[test]
 fn misuse_exits_2_and_says_why() {
-    let misused: [(&[&str], &str); 5] = [
+    let misused: [(&[&str], &str); 7] = [
         (&["validate", "--checkpoint", "0"], "1..=12"),
         (&["validate", "--model", "gtp2"], "gtp2"),
         (
@@ -218,6 +301,11 @@ fn misuse_exits_2_and_says_why() {
         ),
         (&["trace", "--out", "x.npz"], "--prompt"),
         (&["trace", "--tokens", "1,x", "--out", "x.npz"], "\"x\""),
+        (&["trace", "--tokens", "-1", "--out", "x.npz"], "\"-1\""),
+        (
+            &["trace", "--tokens", "1", "--out", "no/such/x.npz"],
+            "expected a folder that exists, found none at no/such",
+        ),
     ];
     for (arguments, says) in misused {
         let (code, printed) = outcome(&xtask(arguments, &[]));

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use llorch_parity::sha256_hex;
+use llorch_parity::{Tensor, Trace, sha256_hex};
+use ndarray::{ArrayD, IxDyn};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
@@ -75,6 +76,37 @@ impl Copies {
         });
     }
 
+    /// Rewrites one tensor of a case's witness, and the manifest with it.
+    pub fn change_witness(
+        &self,
+        case: &str,
+        tensor: &str,
+        change: impl Fn(ArrayD<f32>) -> ArrayD<f32>,
+    ) {
+        let name = format!("{case}.hf.npz");
+        let file = self.refs().join(&name);
+        let mut changed = Trace::new();
+        for (name, values) in Trace::read_npz(&file).expect("a trace").iter() {
+            let values = match values.view::<f32, IxDyn>() {
+                Some(values) if name == tensor => Tensor::from(change(values.to_owned())),
+                _ => values.clone(),
+            };
+            changed.insert(name, values).expect("a new name");
+        }
+        changed.write_npz(&file).expect("writing the trace");
+        let hash = sha256_hex(&fs::read(&file).expect("the trace"));
+        self.change_manifest(|manifest| {
+            let cases = manifest["cases"].as_array_mut().expect("cases");
+            let entry = cases.iter_mut().find(|entry| entry["name"] == case);
+            let files = entry.expect("the case")["files"]["hf"].as_array_mut();
+            let of_file = files
+                .expect("files")
+                .iter_mut()
+                .find(|entry| entry["file"] == *name);
+            of_file.expect("the file")["sha256"] = hash.into();
+        });
+    }
+
     /// Rewrites the manifest and its checksum.
     pub fn change_manifest(&self, change: impl FnOnce(&mut serde_json::Value)) {
         let path = self.refs().join("manifest.json");
@@ -94,6 +126,22 @@ impl Copies {
         bytes[at] ^= 1;
         fs::write(path, bytes).expect("writing it back");
     }
+}
+
+/// The exit code of the command where nobody reads what it prints.
+pub fn unread(arguments: &[&str]) -> Option<i32> {
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(arguments)
+        .stdout(closed())
+        .stderr(closed())
+        .status()
+        .expect("xtask runs")
+        .code()
 }
 
 /// Runs the command itself.

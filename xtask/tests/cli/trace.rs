@@ -27,7 +27,8 @@ fn a_prompt_is_the_same_as_its_tokens() {
     let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let (text, ids) = (file("text.npz"), file("ids.npz"));
     let (code, printed) = outcome(&xtask(
-        &["trace", "--prompt", "My lord", "--out", &text],
+        // A text may begin with a dash.
+        &["trace", "--prompt", "-- My lord", "--out", &text],
         &[],
     ));
     assert_eq!(code, Some(0), "{printed}");
