@@ -157,7 +157,8 @@ impl Attention {
         let q = q.as_standard_layout();
         let mut merged = Array3::zeros((batch, tokens, heads * dim));
         let mut row = vec![0.0; stored];
-        // [B, T, H, D] and [B, T, C] are the same places in the same order.
+        // [B, T, H, D] and [B, T, C] are the same places in the same order, and both are slices, being in
+        // standard layout.
         let queries = q.as_slice().unwrap_or_default().chunks_exact(dim);
         let averages = merged.as_slice_mut().unwrap_or_default();
         for (i, (query, average)) in queries.zip(averages.chunks_exact_mut(dim)).enumerate() {

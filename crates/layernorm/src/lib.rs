@@ -55,6 +55,7 @@ impl LayerNorm {
             return Err(Error::Epsilon { found: epsilon });
         }
         Ok(LayerNorm {
+            // Not `to_owned`, which would keep a reversed view's order in memory: these are read as slices.
             weight: weight.iter().copied().collect(),
             bias: bias.iter().copied().collect(),
             epsilon,
@@ -73,6 +74,7 @@ impl LayerNorm {
         for mut out in y.rows_mut() {
             row.clear();
             row.extend(&out);
+            // All three are in standard layout; an empty slice would be refused.
             normalize(
                 &row,
                 self.epsilon,

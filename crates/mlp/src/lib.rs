@@ -87,6 +87,7 @@ impl Mlp {
         check_shape("x", x.shape(), &expected)?;
         let mut inner = self.fc.multiply(x, Some(self.fc_bias.view()))?;
         record(probe, "fc", &inner);
+        // A product is in standard layout, so it is a slice.
         let values = inner.as_slice_mut().unwrap_or_default();
         match self.activation {
             Activation::GeluTanh => gelu_tanh(values),

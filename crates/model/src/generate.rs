@@ -3,6 +3,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 use crate::{Cache, Error, Gpt2, Sampler, tokens};
 
 /// Continues a prompt, token by token; see [`generate`].
+#[derive(Clone, Debug)]
 pub struct Generation<'a> {
     model: &'a Gpt2,
     cache: Cache,

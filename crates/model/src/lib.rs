@@ -55,6 +55,11 @@ pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;
 pub use tokens::tokens;
 
+/// What this crate's own types are made of, for those who depend on it alone.
+pub use llorch_numerics as numerics;
+pub use llorch_weights as weights;
+pub use ndarray;
+
 /// Keeps the example in README.md true.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -15,6 +15,8 @@ pub struct Tokenizer(Inner);
 
 impl Tokenizer {
     /// Opens a model folder's `tokenizer.json`, or its `vocab.json` and `merges.txt` where it has only these.
+    /// Truncation and padding that a tokenizer.json asks for are left out, as Hugging Face's tokenizers do
+    /// unless a call asks for them.
     ///
     /// # Errors
     /// [`Error::NoTokenizer`] where neither is there, [`Error::TokenizerFile`] where what is there is refused.
@@ -22,10 +24,11 @@ impl Tokenizer {
         let dir = dir.as_ref();
         let whole = dir.join("tokenizer.json");
         if whole.is_file() {
-            let inner = Inner::from_file(&whole);
-            return inner
-                .map(Tokenizer)
-                .map_err(|source| refused(whole, source));
+            let mut inner = Inner::from_file(&whole).map_err(|source| refused(whole, source))?;
+            // Settings for batches in training, which would cut a text short or fill it up.
+            inner.with_truncation(None).map_err(Error::Tokenizer)?;
+            inner.with_padding(None);
+            return Ok(Tokenizer(inner));
         }
         let (vocabulary, merges) = (dir.join("vocab.json"), dir.join("merges.txt"));
         if !(vocabulary.is_file() && merges.is_file()) {

@@ -36,6 +36,13 @@ fn greedy_takes_the_first_of_equals() {
 }
 
 #[test]
+fn top_p_keeps_the_token_that_greedy_takes_also_of_two_zeros() {
+    for logits in [array![-0.0, 0.0], array![0.0, -0.0]] {
+        assert_eq!(kept(of(1.0, None, Some(0.1)), &logits), [0]);
+    }
+}
+
+#[test]
 fn below_a_millionth_the_temperature_is_greedy_whatever_the_seed() {
     let logits = array![1.0, 1.00001, 1.00001, 0.0];
     for temperature in [0.0, 1e-7, 9.9e-7] {

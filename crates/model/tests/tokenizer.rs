@@ -24,6 +24,25 @@ fn from_two_files() -> Tokenizer {
     Tokenizer::open(dir.path()).expect("a tokenizer")
 }
 
+/// A tokenizer.json saved after training often has both.
+#[test]
+fn truncation_and_padding_in_the_file_change_no_ids() {
+    let text = std::fs::read_to_string(llorch_fixtures::tiny_path().join("tokenizer.json"));
+    let mut json: serde_json::Value = serde_json::from_str(&text.expect("a file")).expect("JSON");
+    json["truncation"] = serde_json::json!({
+        "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0
+    });
+    json["padding"] = serde_json::json!({
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": END_OF_TEXT
+    });
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).expect("a file");
+    let text = "What say you to that, my lord?";
+    let ids = Tokenizer::open(dir.path()).and_then(|tokenizer| tokenizer.encode(text));
+    assert_eq!(ids.expect("ids"), tiny().encode(text).expect("ids"));
+}
+
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
     let mut stream = tokenizer.stream();
     let push = |&id| stream.push(id).expect("a text");

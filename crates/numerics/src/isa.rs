@@ -61,6 +61,7 @@ pub(crate) trait Kernel {
 
 /// Runs the kernel on a given instruction set, or on [`Isa::Portable`] where this processor lacks it.
 #[inline]
+#[allow(unsafe_code)]
 pub(crate) fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(target_arch = "x86_64")]

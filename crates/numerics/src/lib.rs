@@ -23,6 +23,7 @@
 //! assert_eq!(y, array![[41.5, 52.5, 63.5]]);
 //! # Ok::<(), llorch_numerics::ShapeError>(())
 //! ```
+#![deny(unsafe_code)]
 
 mod activation;
 mod exp;
@@ -46,6 +47,9 @@ pub use panel::{CHUNK, SCORE_CHUNK};
 pub use probe::{Probe, Scoped};
 pub use reduce::{Moments, moments, normalize, softmax};
 pub use shape::{Dim, ShapeError, check_shape};
+
+/// What goes in and comes out, for those who depend on this crate alone.
+pub use ndarray;
 
 /// Keeps the example in README.md true.
 #[cfg(doctest)]

@@ -39,6 +39,9 @@ fn join(dims: &[Dim]) -> String {
 
 /// Checks that `found` is the expected shape; a size of zero is never accepted.
 ///
+/// # Errors
+/// [`ShapeError`] with both shapes where it is not.
+///
 /// ```
 /// use llorch_numerics::{check_shape, Dim};
 ///

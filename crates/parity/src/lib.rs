@@ -95,6 +95,9 @@ pub use tensor::{Dtype, Element, Tensor};
 pub use tolerance::{Rule, Tolerance};
 pub use trace::Trace;
 
+/// What a [`Tensor`] is made of, for those who depend on this crate alone.
+pub use ndarray;
+
 /// Keeps the example in README.md true.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

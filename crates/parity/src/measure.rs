@@ -101,6 +101,7 @@ pub(crate) fn measure(
     let (mut elements, mut over, mut worst_relative) = (0, 0, 0.0f64);
     let mut range = Range::NOTHING;
     for (flat, pair) in pairs(ours, witness).enumerate() {
+        // Without a truth there are no errors to report; with one there is a delta for every pair.
         let delta = deltas.as_mut().and_then(Iterator::next).unwrap_or_default();
         if masking(pair.reference) == Masking::Masked {
             continue;
@@ -163,6 +164,7 @@ impl Worst {
     }
 
     fn difference(&self, shape: &[usize]) -> Difference {
+        // Something was seen: tensors without an open place are refused before they are measured.
         let (_, flat, pair, allowed) = self.seen.unwrap_or_default();
         Difference {
             index: index_of(flat, shape),

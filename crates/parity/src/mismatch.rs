@@ -42,12 +42,6 @@ pub enum Mismatch {
         /// What the difference to the truth is.
         found: String,
     },
-    /// No element to compare: an axis of length zero, or nothing but mask.
-    #[error("expected elements to compare, found none in shape {shape:?}")]
-    Empty {
-        /// The shape of both.
-        shape: Vec<usize>,
-    },
     /// A value that no site may hold there.
     #[error("not finite: expected a number, found {found} at {index:?} of {side}")]
     NotFinite {
@@ -67,6 +61,12 @@ pub enum Mismatch {
         expected: Masking,
         /// Ours.
         found: Masking,
+    },
+    /// No element to compare: an axis of length zero, or nothing but mask.
+    #[error("expected elements to compare, found none in shape {shape:?}")]
+    Empty {
+        /// The shape of both.
+        shape: Vec<usize>,
     },
     /// Values are further apart than the tolerance admits.
     #[error(

@@ -104,6 +104,7 @@ fn refuse_hidden_entries(
     archive: &ZipArchive<Cursor<&[u8]>>,
 ) -> Result<(), TraceError> {
     let mut seen = BTreeSet::new();
+    // A start outside the file leaves no entries, fewer than the archive has: refused below.
     let mut rest = usize::try_from(archive.central_directory_start())
         .ok()
         .and_then(|start| bytes.get(start..))

@@ -112,6 +112,7 @@ impl Trace {
         })?;
         view.into_dimensionality().map_err(|_| TraceError::Rank {
             name: name.to_owned(),
+            // A D without a fixed rank takes every rank and does not come here.
             expected: D::NDIM.unwrap_or_default(),
             found: tensor.shape().to_vec(),
         })

@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{constant, counting, first_failure, judged, witness, witness_with};
+use common::{constant, counting, evidence, first_failure, judged, witness, witness_with};
 use llorch_parity::{
-    BUDGET, Budget, Mismatch, Reference, Rule, SquaredErrors, Tensor, Verdict, compare,
+    BUDGET, Budget, Expectation, Judge, Key, Mismatch, Reference, Rule, SquaredErrors, Tensor,
+    Verdict, compare,
 };
 use ndarray::Array1;
 
@@ -48,6 +49,28 @@ fn r_holds_up_to_the_budget_and_never_for_what_is_no_number() {
     assert!(!holds(f64::NAN, 1.0));
     assert!(!holds(0.0, f64::NAN));
     assert!(!holds(f64::INFINITY, f64::INFINITY));
+}
+
+#[test]
+fn r_that_is_no_number_is_the_largest() {
+    let key = |name| Key::new("steps", name);
+    let expected = ["good", "bad"]
+        .map(|name| Expectation::tensor(key(name), name, Rule::within(1e-4)))
+        .to_vec();
+    let mut judge = Judge::new(expected, "none");
+    let witness = counting(&[4]);
+    for (name, error) in [("good", 1e-8), ("bad", 1e200)] {
+        let delta = Tensor::from(Array1::from_elem(4, error));
+        let reference = Reference::with_truth(&witness, &delta);
+        judge.compare(&key(name), Some(&witness.clone()), Some(reference));
+    }
+    let judgement = judge.finish(evidence());
+    let largest = judgement.largest_ratio().unwrap();
+    assert!(
+        largest.kind == "bad" && largest.ratio.is_nan(),
+        "{largest:?}"
+    );
+    assert!(!judgement.verdict().is_pass());
 }
 
 #[test]

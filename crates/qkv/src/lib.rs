@@ -63,6 +63,7 @@ impl Qkv {
         bias: ArrayView1<f32>,
         heads: usize,
     ) -> Result<Self, Error> {
+        // First that there are channels: a size of zero cannot be what the other one must be.
         check_shape("weight", weight.shape(), &[Dim::Any("C"), Dim::Any("3C")])?;
         let channels = weight.nrows();
         let expected = [Dim::Is(channels), Dim::Is(channels.saturating_mul(3))];

@@ -148,6 +148,7 @@ fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, Error> {
 fn agree(index: &Path, listed: &BTreeMap<String, String>, files: &[Mapped]) -> Result<(), Error> {
     let mut found = BTreeMap::new();
     for (at, file) in files.iter().enumerate() {
+        // `open_shards` made the path from this name.
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         for entry in header::entries(file, at)? {
             found.insert(entry.key, name.to_string());
@@ -179,6 +180,7 @@ pub(crate) fn sha256(files: &[Mapped]) -> String {
     if let [file] = files {
         return hex(file.bytes());
     }
+    // Several files are shards, whose paths `open_shards` made from their names.
     let line = |file: &Mapped| {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         format!("{}  {name}\n", hex(file.bytes()))

@@ -12,6 +12,9 @@ use crate::{Error, json::Pairs, map::Mapped, weights::Entry};
 /// The header's length comes first, as a little-endian u64.
 const LENGTH: usize = 8;
 
+/// The longest header that safetensors accepts, in bytes.
+const MAX_HEADER: u64 = 100_000_000;
+
 /// The tensors of `file`, which is the `at`-th, in the order of their bytes.
 pub(crate) fn entries(file: &Mapped, at: usize) -> Result<Vec<Entry>, Error> {
     let bytes = file.bytes();
@@ -67,7 +70,8 @@ fn check(file: &Mapped) -> Result<(), Error> {
 
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
+    let length = Some(u64::from_le_bytes(*length)).filter(|length| *length <= MAX_HEADER)?;
+    rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
 fn refused(file: &Mapped, source: SafeTensorError) -> Error {

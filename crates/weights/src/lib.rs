@@ -77,3 +77,6 @@ pub use error::Error;
 pub use layout::Missing;
 pub use tensor::Tensor;
 pub use weights::Weights;
+
+/// What [`Tensor`]'s views are made of, for those who depend on this crate alone.
+pub use ndarray;

@@ -40,6 +40,14 @@ fn a_field_given_twice() {
 }
 
 #[test]
+fn what_was_found_is_quoted_as_it_stands() {
+    assert_eq!(
+        refused(r#"{"eos_token_id": "2"}"#).to_string(),
+        r#"eos_token_id: expected a token id, a list of them or null, found "2""#
+    );
+}
+
+#[test]
 fn values_of_another_type() {
     for (field, value) in [
         ("n_embd", "\"768\""),

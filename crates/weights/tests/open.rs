@@ -102,6 +102,26 @@ fn lengths_that_the_safetensors_crate_refuses() {
     ));
 }
 
+/// Refused for its length, before anybody looks for JSON in it. The file is sparse: it takes no disk.
+#[test]
+fn a_header_over_the_limit_that_is_all_there() {
+    const LENGTH: u64 = 100_000_001;
+    let dir = folder([("model.safetensors", &LENGTH.to_le_bytes())]);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(dir.path().join("model.safetensors"));
+    file.unwrap().set_len(8 + LENGTH).unwrap();
+    let error = Weights::open(dir.path()).unwrap_err();
+    let too_large = matches!(
+        error,
+        Error::Safetensors {
+            source: SafeTensorError::HeaderTooLarge,
+            ..
+        }
+    );
+    assert!(too_large, "{error}");
+}
+
 #[test]
 fn headers_that_are_not_what_they_should_be() {
     let data = [0; 16];

@@ -1,6 +1,6 @@
 use llorch_attention::Attention;
-use llorch_attention::numerics::KvPanels;
 use llorch_attention::ndarray::{Array1, Array2, Array4};
+use llorch_attention::numerics::KvPanels;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let attention = Attention::new(Array2::eye(6).view(), Array1::zeros(6).view(), 2)?;

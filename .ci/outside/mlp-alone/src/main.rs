@@ -1,5 +1,5 @@
-use llorch_mlp::{Activation, Mlp};
 use llorch_mlp::ndarray::{Array1, Array2, Array3};
+use llorch_mlp::{Activation, Mlp};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (eye, zeros) = (Array2::eye(4), Array1::zeros(4));

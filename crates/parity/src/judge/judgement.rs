@@ -56,9 +56,11 @@ impl Judgement {
         &self.pools
     }
 
-    /// The pool with the largest R.
+    /// The pool with the largest R; one that is no number is larger than any.
     pub fn largest_ratio(&self) -> Option<&Pool> {
-        self.pools.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio))
+        // Without its sign: the NaN that inf / inf gives is the smallest of all on x86-64.
+        let r = |pool: &Pool| pool.ratio.abs();
+        self.pools.iter().max_by(|a, b| r(a).total_cmp(&r(b)))
     }
 
     /// The names of the pairs of runs that were equal to the bit.

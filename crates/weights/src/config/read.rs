@@ -112,13 +112,15 @@ fn bos(fields: &mut Fields) -> Result<Option<u32>, ConfigError> {
 }
 
 fn eos(fields: &mut Fields) -> Result<Vec<u32>, ConfigError> {
-    let value = match fields.take("eos_token_id") {
-        None => return Ok(vec![END_OF_TEXT]),
-        Some(Value::Null) => return Ok(Vec::new()),
-        Some(list @ Value::Array(_)) => list,
-        Some(one) => Value::Array(vec![one]),
+    let Some(value) = fields.take("eos_token_id") else {
+        return Ok(vec![END_OF_TEXT]);
     };
-    serde_json::from_value(value.clone())
+    let list = match &value {
+        Value::Null => return Ok(Vec::new()),
+        list @ Value::Array(_) => list.clone(),
+        one => Value::Array(vec![one.clone()]),
+    };
+    serde_json::from_value(list)
         .map_err(|_| wrong("eos_token_id", "a token id, a list of them or null", &value))
 }
 
