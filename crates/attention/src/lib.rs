@@ -34,7 +34,7 @@
 mod error;
 
 pub use error::Error;
-use llorch_numerics::{Dim, KvPanels, PackedMatrix, Probe, check_shape, softmax};
+use llorch_numerics::{Dim, KvPanels, PackedMatrix, Probe, check_shape, offer, softmax};
 use ndarray::{Array1, Array3, Array4, ArrayView1, ArrayView2, ArrayView4};
 
 /// What this crate's own types are made of, for those who depend on it alone.
@@ -112,9 +112,7 @@ impl Attention {
         let out = self
             .weight
             .multiply(merged.view(), Some(self.bias.view()))?;
-        if probe.wants("out") {
-            probe.record("out", out.view().into_dyn());
-        }
+        offer(probe, "out", || out.view());
         Ok(out)
     }
 

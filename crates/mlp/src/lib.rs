@@ -21,7 +21,7 @@
 mod error;
 
 pub use error::Error;
-use llorch_numerics::{Dim, PackedMatrix, Probe, check_shape, gelu_erf, gelu_tanh, relu};
+use llorch_numerics::{Dim, PackedMatrix, Probe, check_shape, gelu_erf, gelu_tanh, offer, relu};
 use ndarray::{Array1, Array3, ArrayView1, ArrayView2, ArrayView3};
 
 /// What this crate's own types are made of, for those who depend on it alone.
@@ -86,7 +86,7 @@ impl Mlp {
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(self.fc.inputs())];
         check_shape("x", x.shape(), &expected)?;
         let mut inner = self.fc.multiply(x, Some(self.fc_bias.view()))?;
-        record(probe, "fc", &inner);
+        offer(probe, "fc", || inner.view());
         // A product is in standard layout, so it is a slice.
         let values = inner.as_slice_mut().unwrap_or_default();
         match self.activation {
@@ -94,22 +94,11 @@ impl Mlp {
             Activation::GeluErf => gelu_erf(values),
             Activation::Relu => relu(values),
         }
-        record(probe, "act", &inner);
+        offer(probe, "act", || inner.view());
         let out = self
             .proj
             .multiply(inner.view(), Some(self.proj_bias.view()))?;
-        record(probe, "out", &out);
+        offer(probe, "out", || out.view());
         Ok(out)
     }
 }
-
-fn record(probe: &mut dyn Probe, site: &str, values: &Array3<f32>) {
-    if probe.wants(site) {
-        probe.record(site, values.view().into_dyn());
-    }
-}
-
-/// Keeps the example in README.md true.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -2,10 +2,10 @@ use llorch_attention::Attention;
 use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
 use llorch_mlp::Mlp;
-use llorch_numerics::{Probe, Scoped};
+use llorch_numerics::{Probe, Scoped, offer};
 use llorch_qkv::Qkv;
 use llorch_weights::{Config, Weights};
-use ndarray::{Array3, ArrayBase, Data, Dimension};
+use ndarray::Array3;
 
 use crate::{Error, load};
 
@@ -48,37 +48,23 @@ impl Block {
         probe: &mut dyn Probe,
     ) -> Result<Array3<f32>, Error> {
         let normal = self.ln_1.forward(x.view())?;
-        record(probe, "ln_1", || normal.view());
+        offer(probe, "ln_1", || normal.view());
         let heads = self.qkv.forward(normal.view())?;
-        record(probe, "attn.q", || heads.q.view());
-        record(probe, "attn.k", || heads.k.view());
-        record(probe, "attn.v", || heads.v.view());
+        offer(probe, "attn.q", || heads.q.view());
+        offer(probe, "attn.k", || heads.k.view());
+        offer(probe, "attn.v", || heads.v.view());
         cache.append(heads.k.view(), heads.v.view())?;
-        record(probe, "attn.cache.k", || cache.keys());
-        record(probe, "attn.cache.v", || cache.values());
+        offer(probe, "attn.cache.k", || cache.keys());
+        offer(probe, "attn.cache.v", || cache.values());
         let mut scoped = Scoped::new("attn.", probe);
         x += &self
             .attention
             .forward(heads.q.view(), cache.panels(), &mut scoped)?;
 
         let normal = self.ln_2.forward(x.view())?;
-        record(probe, "ln_2", || normal.view());
+        offer(probe, "ln_2", || normal.view());
         let mut scoped = Scoped::new("mlp.", probe);
         x += &self.mlp.forward(normal.view(), &mut scoped)?;
         Ok(x)
-    }
-}
-
-/// Offers a value to the probe; it is made only where the probe wants it.
-pub(crate) fn record<S, D>(
-    probe: &mut dyn Probe,
-    site: &str,
-    values: impl FnOnce() -> ArrayBase<S, D>,
-) where
-    S: Data<Elem = f32>,
-    D: Dimension,
-{
-    if probe.wants(site) {
-        probe.record(site, values().view().into_dyn());
     }
 }

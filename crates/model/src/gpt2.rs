@@ -2,11 +2,11 @@ use std::path::Path;
 
 use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
-use llorch_numerics::{PackedMatrix, Probe, Scoped};
+use llorch_numerics::{PackedMatrix, Probe, Scoped, offer};
 use llorch_weights::{Config, Head, Weights};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
-use crate::block::{Block, record};
+use crate::block::Block;
 use crate::{Cache, Error, load};
 
 /// A whole GPT-2 with its language-model head.
@@ -103,7 +103,7 @@ impl Gpt2 {
     ) -> Result<Array3<f32>, Error> {
         let hidden = self.hidden(tokens, cache, probe)?;
         let logits = self.head().multiply(hidden.view(), None)?;
-        record(probe, "logits", || logits.view());
+        offer(probe, "logits", || logits.view());
         Ok(logits)
     }
 
@@ -156,14 +156,14 @@ impl Gpt2 {
         probe: &mut dyn Probe,
     ) -> Result<Array3<f32>, Error> {
         let mut x = self.embed(tokens, past)?;
-        record(probe, "embed", || x.view());
+        offer(probe, "embed", || x.view());
         for (layer, (block, cache)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
             let prefix = format!("h.{layer}.");
             x = block.forward(x, cache, &mut Scoped::new(&prefix, probe))?;
-            record(probe, &format!("h.{layer}"), || x.view());
+            offer(probe, &format!("h.{layer}"), || x.view());
         }
         let x = self.ln_f.forward(x.view())?;
-        record(probe, "ln_f", || x.view());
+        offer(probe, "ln_f", || x.view());
         Ok(x)
     }
 

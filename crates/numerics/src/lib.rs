@@ -44,7 +44,7 @@ pub use isa::Isa;
 pub use kv_panels::{KvPanels, ReadError, StoreError};
 pub use packed::PackedMatrix;
 pub use panel::{CHUNK, SCORE_CHUNK};
-pub use probe::{Probe, Scoped};
+pub use probe::{Probe, Scoped, offer};
 pub use reduce::{Moments, moments, normalize, softmax};
 pub use shape::{Dim, ShapeError, check_shape};
 

@@ -1,6 +1,6 @@
 //! How intermediate values are observed on the path that users run.
 
-use ndarray::ArrayViewD;
+use ndarray::{ArrayBase, ArrayViewD, Data, Dimension};
 
 /// A listener at the named places (sites) inside a computation.
 ///
@@ -18,6 +18,17 @@ impl Probe for () {
         false
     }
     fn record(&mut self, _: &str, _: ArrayViewD<f32>) {}
+}
+
+/// Offers the values at a site to a probe; they are made only where it wants them.
+pub fn offer<S, D>(probe: &mut dyn Probe, site: &str, values: impl FnOnce() -> ArrayBase<S, D>)
+where
+    S: Data<Elem = f32>,
+    D: Dimension,
+{
+    if probe.wants(site) {
+        probe.record(site, values().view().into_dyn());
+    }
 }
 
 /// A probe for a part: every site is reported to the whole's probe behind a prefix.

@@ -6,14 +6,14 @@ use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
 use llorch_mlp::Mlp;
 use llorch_model::{self as model, Probe};
-use llorch_numerics::{KvPanels, Scoped};
+use llorch_numerics::{KvPanels, Scoped, offer};
 use llorch_parity::{Judge, Trace};
 use llorch_qkv::Qkv;
 use ndarray::{Array3, Array4, Axis, concatenate};
 
 use super::inputs::{Attended, Inputs};
 use super::pieces::{Cut, part};
-use super::{Recorder, Run, identical, keep, sites};
+use super::{Recorder, Run, identical, sites};
 use crate::references::CaseTraces;
 
 /// Compares every case with the witness, and with the same input handed over again and in pieces.
@@ -131,12 +131,14 @@ impl Room {
         };
         match &self.kind {
             Kind::NormOfBlock(norm) => on_stream(inputs.block(layer)?, &|x, probe| {
-                keep(probe, site, norm.forward(x.view())?.view());
+                let y = norm.forward(x.view())?;
+                offer(probe, site, || y);
                 Ok(())
             }),
             Kind::NormOfAttention(norm) => {
                 on_stream(inputs.after_attention(layer)?, &|x, probe| {
-                    keep(probe, site, norm.forward(x.view())?.view());
+                    let y = norm.forward(x.view())?;
+                    offer(probe, site, || y);
                     Ok(())
                 })
             }
@@ -145,7 +147,7 @@ impl Room {
                 on_stream(x, &|x, probe| {
                     let heads = qkv.forward(x.view())?;
                     for (name, values) in [("q", heads.q), ("k", heads.k), ("v", heads.v)] {
-                        keep(probe, &format!("{site}{name}"), values.view());
+                        offer(probe, &format!("{site}{name}"), || values);
                     }
                     Ok(())
                 })
@@ -218,8 +220,8 @@ impl Room {
         };
         let mut recorder = Recorder::new(wanted);
         let probe = recorder.call(inputs.call);
-        keep(probe, &format!("{}k", self.site), keys.view());
-        keep(probe, &format!("{}v", self.site), values.view());
+        offer(probe, &format!("{}k", self.site), || keys);
+        offer(probe, &format!("{}v", self.site), || values);
         Ok(recorder.finish()?)
     }
 }

@@ -12,9 +12,8 @@ mod sampling;
 mod sites;
 
 use anyhow::Result;
-use llorch_model::{Gpt2, Probe};
+use llorch_model::Gpt2;
 use llorch_parity::{Evidence, Judge, Judgement, Trace, TraceError};
-use ndarray::{ArrayView, Dimension};
 use serde::Serialize;
 
 use crate::explain;
@@ -147,13 +146,6 @@ impl Run<'_> {
             1 => format!("a tensor of the model ({})", names.join(", ")),
             n => format!("{n} tensors of the model ({})", names.join(", ")),
         }
-    }
-}
-
-/// Offers a value to a probe.
-fn keep<D: Dimension>(probe: &mut dyn Probe, site: &str, values: ArrayView<f32, D>) {
-    if probe.wants(site) {
-        probe.record(site, values.into_dyn());
     }
 }
 
