@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, sha256_hex};
+use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, TraceError, sha256_hex};
+use ndarray::{Array, Dimension};
 
 use crate::cases;
 use crate::model_dir::ModelDir;
@@ -25,6 +26,25 @@ pub struct CaseTraces {
     pub isolated: Option<Trace>,
     /// The whole model in float64, minus the witness.
     pub propagated: Option<Trace>,
+}
+
+impl CaseTraces {
+    /// What the whole model gives in float64: the witness's tensor with its difference added.
+    ///
+    /// # Errors
+    /// [`TraceError`] where either is not there or they do not fit each other.
+    pub fn truth<D: Dimension>(&self, name: &str) -> Result<Array<f64, D>, TraceError> {
+        let witness = self.witness.array::<f32, D>(name)?;
+        let absent = || TraceError::Missing {
+            name: format!("the difference of {name} to float64"),
+        };
+        let deltas = self.propagated.as_ref().ok_or_else(absent)?;
+        let delta = deltas.array::<f32, D>(name)?;
+        if witness.shape() != delta.shape() {
+            return Err(absent());
+        }
+        Ok(witness.mapv(f64::from) + delta.mapv(f64::from))
+    }
 }
 
 /// Where the committed references of a model are.

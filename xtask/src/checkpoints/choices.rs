@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use llorch_model::{Gpt2, greedy};
-use llorch_parity::{Choice, Expectation, Judge, Key, Tensor, Trace};
-use ndarray::{Array1, Array2, ArrayView1, Axis, Ix3};
+use llorch_parity::{Choice, Expectation, Judge, Key, Tensor};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView3, Axis};
 
 use super::Run;
 use super::propagated::{all_tokens, last_of_steps, stored_last};
@@ -86,27 +86,24 @@ impl Place {
     }
 
     fn logits(&self, traces: &CaseTraces) -> Result<Logits> {
-        let witness = self.last_row(&traces.witness)?;
-        let deltas = traces.propagated.as_ref();
-        let delta = self.last_row(deltas.context("the case has no propagated truth")?)?;
-        let truth = witness.mapv(f64::from) + delta.mapv(f64::from);
-        Ok(Logits { witness, truth })
-    }
-
-    fn last_row(&self, trace: &Trace) -> Result<Array2<f32>> {
         Ok(match self {
-            Place::Step(name) => trace.array(name)?.to_owned(),
-            Place::LastOf(name) => {
-                let all = trace.array::<f32, Ix3>(name)?;
-                let last = all
-                    .dim()
-                    .1
-                    .checked_sub(1)
-                    .context("logits of no position")?;
-                all.index_axis(Axis(1), last).to_owned()
-            }
+            Place::Step(name) => Logits {
+                witness: traces.witness.array(name)?.to_owned(),
+                truth: traces.truth(name)?,
+            },
+            Place::LastOf(name) => Logits {
+                witness: last(traces.witness.array(name)?)?,
+                truth: last(traces.truth(name)?.view())?,
+            },
         })
     }
+}
+
+/// The last position of [B, T, V].
+fn last<T: Clone>(all: ArrayView3<T>) -> Result<Array2<T>> {
+    let last = all.dim().1.checked_sub(1);
+    let last = last.context("logits of no position")?;
+    Ok(all.index_axis(Axis(1), last).to_owned())
 }
 
 fn places(traces: &CaseTraces) -> Vec<Place> {

@@ -1,6 +1,6 @@
 //! Checkpoint 12: generated ids and text.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use llorch_model::{Error, Gpt2, Sampler, Sampling, Tokenizer, generate, greedy};
 use llorch_parity::{Choice, Expectation, Judge, Key, Reference, Rule, Tensor};
 use ndarray::{Array1, Ix2};
@@ -55,7 +55,7 @@ fn generated(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> 
                 ..choose(
                     own.row(row),
                     witness.row(row),
-                    truth(traces, &name, row)?.view(),
+                    traces.truth::<Ix2>(&name)?.row(row),
                 )?
             };
             judge.compare_choice(&id_key(traces, row, step), choice);
@@ -65,15 +65,6 @@ fn generated(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> 
         judge.identical(&run, &as_tensor(&ours), &as_tensor(&recomputed));
     }
     Ok(())
-}
-
-/// The truth's logits after a step of one row.
-fn truth(traces: &CaseTraces, name: &str, row: usize) -> Result<Array1<f64>> {
-    let witness = traces.witness.array::<f32, Ix2>(name)?;
-    let deltas = traces.propagated.as_ref();
-    let deltas = deltas.context("the case has no propagated truth")?;
-    let delta = deltas.array::<f32, Ix2>(name)?;
-    Ok(witness.row(row).mapv(f64::from) + delta.row(row).mapv(f64::from))
 }
 
 /// Greedy generation that forgets its cache after every token.

@@ -1,6 +1,6 @@
 //! Checkpoint 11: the distributions that tokens are drawn from.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use llorch_model::{Gpt2, Sampling};
 use llorch_parity::{Expectation, Judge, Key, Reference, Rule, Tensor, Trace};
 use ndarray::{Array1, Array2, ArrayView2, Ix2};
@@ -72,15 +72,9 @@ impl LogitsOf {
 
     /// The logits that the truth was made from, [B, V].
     fn true_logits(self, traces: &CaseTraces) -> Result<Array2<f64>> {
-        let logits = traces.witness.array::<f32, Ix2>(LOGITS)?.mapv(f64::from);
         match self {
-            LogitsOf::Witness => Ok(logits),
-            LogitsOf::Ours => {
-                let deltas = self
-                    .truth(traces)
-                    .context("the case has no propagated truth")?;
-                Ok(logits + deltas.array::<f32, Ix2>(LOGITS)?.mapv(f64::from))
-            }
+            LogitsOf::Witness => Ok(traces.witness.array::<f32, Ix2>(LOGITS)?.mapv(f64::from)),
+            LogitsOf::Ours => Ok(traces.truth(LOGITS)?),
         }
     }
 
