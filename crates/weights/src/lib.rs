@@ -80,3 +80,8 @@ pub use weights::Weights;
 
 /// What [`Tensor`]'s views are made of, for those who depend on this crate alone.
 pub use ndarray;
+
+/// Keeps the example in README.md true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -36,5 +37,20 @@ impl Mapped {
 
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Gives back the memory of a range that will hardly be read again: a model that is packed tensor by
+    /// tensor then never takes twice its size. Reading it again reads the file again.
+    #[allow(unsafe_code)]
+    pub fn release(&self, range: &Range<usize>) {
+        #[cfg(unix)]
+        // SAFETY: the map is of a file, shared and read-only, so its pages hold nothing that the file
+        // does not: those that are dropped come back with the same bytes. It is an advice; where the
+        // system does not take it, nothing is lost but memory.
+        let _ = unsafe {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            self.bytes
+                .unchecked_advise_range(advice, range.start, range.len())
+        };
     }
 }

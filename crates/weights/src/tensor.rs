@@ -1,10 +1,10 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use half::{bf16, f16};
 use ndarray::{ArrayView1, ArrayView2};
 use safetensors::Dtype;
 
-use crate::Error;
+use crate::{Error, map::Mapped};
 
 /// A tensor of finite float32 numbers in row-major order.
 ///
@@ -15,17 +15,40 @@ pub struct Tensor<'a> {
     name: String,
     shape: Vec<usize>,
     data: Cow<'a, [f32]>,
+    _pages: Arc<Pages<'a>>,
+}
+
+/// A tensor's bytes in its file, whose memory is given back with the last clone of the tensor.
+#[derive(Debug)]
+pub(crate) struct Pages<'a> {
+    pub file: &'a Mapped,
+    pub range: Range<usize>,
+}
+
+impl<'a> Pages<'a> {
+    pub fn bytes(&self) -> &'a [u8] {
+        // The range was checked against the file when it was opened, and a map keeps its length.
+        &self.file.bytes()[self.range.clone()]
+    }
+}
+
+impl Drop for Pages<'_> {
+    fn drop(&mut self) {
+        self.file.release(&self.range);
+    }
 }
 
 impl<'a> Tensor<'a> {
-    /// Decodes `bytes`, whose length safetensors has checked against `dtype` and `shape`.
+    /// Decodes the bytes, whose length safetensors has checked against `dtype` and `shape`.
     pub(crate) fn decode(
         name: &str,
         dtype: Dtype,
         shape: &[usize],
-        bytes: &'a [u8],
+        pages: Pages<'a>,
     ) -> Result<Self, Error> {
+        let bytes = pages.bytes();
         let tensor = Self {
+            _pages: Arc::new(pages),
             name: name.to_string(),
             shape: shape.to_vec(),
             data: floats(dtype, bytes).ok_or_else(|| Error::Dtype {
@@ -33,7 +56,7 @@ impl<'a> Tensor<'a> {
                 found: dtype.to_string(),
             })?,
         };
-        match tensor.data.iter().position(|x| !x.is_finite()) {
+        match first_not_finite(&tensor.data) {
             None => Ok(tensor),
             Some(flat) => Err(Error::NotFinite {
                 index: place(flat, shape),
@@ -124,6 +147,22 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Cow<'_, [f32]>> {
             .collect(),
         _ => return None,
     }))
+}
+
+/// The place of the first NaN or infinity. The sum of 0 x is NaN exactly where there is one, and takes no
+/// branch: a model is read as fast as memory gives it.
+fn first_not_finite(values: &[f32]) -> Option<usize> {
+    const LANES: usize = 64;
+    let mut chunks = values.chunks(LANES).enumerate();
+    let (chunk, values) = chunks.find(|(_, values)| {
+        let mut sums = [0.0_f32; LANES];
+        for (sum, x) in sums.iter_mut().zip(*values) {
+            *sum = 0.0 * x;
+        }
+        sums.iter().any(|sum| *sum != 0.0)
+    })?;
+    let place = values.iter().position(|x| !x.is_finite())?;
+    Some(chunk * LANES + place)
 }
 
 /// The index in each dimension of the `flat`-th element.

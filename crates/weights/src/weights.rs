@@ -2,7 +2,9 @@ use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use safetensors::Dtype;
 
-use crate::{Config, Error, Missing, Report, Tensor, check, files, layout, map::Mapped};
+use crate::{
+    Config, Error, Missing, Report, Tensor, check, files, layout, map::Mapped, tensor::Pages,
+};
 
 /// The tensors of one model folder, memory-mapped.
 ///
@@ -91,7 +93,7 @@ impl Weights {
             }],
         })?;
         check::entry(name, entry, shape)?;
-        Tensor::decode(name, entry.dtype, shape, self.bytes(entry))
+        Tensor::decode(name, entry.dtype, shape, self.pages(entry))
     }
 
     /// The tensor that makes logits, `[V, C]`: `lm_head.weight` if the file has one, else `wte.weight`.
@@ -125,7 +127,13 @@ impl Weights {
     }
 
     pub(crate) fn bytes(&self, entry: &Entry) -> &[u8] {
-        // The range was checked against the file when it was opened, and a map keeps its length.
-        &self.files[entry.file].bytes()[entry.bytes.clone()]
+        self.pages(entry).bytes()
+    }
+
+    fn pages(&self, entry: &Entry) -> Pages<'_> {
+        Pages {
+            file: &self.files[entry.file],
+            range: entry.bytes.clone(),
+        }
     }
 }

@@ -116,6 +116,24 @@ fn numbers_that_are_not_finite() {
     }
 }
 
+/// They are looked for a block at a time; the first is named, wherever it is.
+#[test]
+fn the_first_of_several_numbers_that_are_not_finite_is_named() {
+    for place in [0, 1, 62, 63, 64, 65, 127, 128, 198, 199] {
+        let mut it = item("ln_f.bias", &[200], 0.0);
+        for bad in [place, (place + 40).min(199)] {
+            it.bytes[4 * bad..][..4].copy_from_slice(&f32::NEG_INFINITY.to_le_bytes());
+        }
+        let dir = folder_of(&[it]);
+        let weights = Weights::open(dir.path()).unwrap();
+        let error = weights.tensor("ln_f.bias", &[200]).unwrap_err();
+        assert!(
+            matches!(&error, Error::NotFinite { index, .. } if index == &[place]),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn matrices_stay_as_stored() {
     let dir = folder_of(&model("transformer."));
