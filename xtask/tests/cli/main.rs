@@ -1,5 +1,7 @@
 //! The commands as a user runs them.
 
+mod bench;
 mod gate;
+mod runs_on;
 mod support;
 mod trace;

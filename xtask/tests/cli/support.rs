@@ -153,6 +153,15 @@ pub fn xtask(first: &[&str], rest: &[&str]) -> Output {
         .expect("xtask runs")
 }
 
+/// Runs the command with environment variables set.
+pub fn xtask_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("xtask runs")
+}
+
 /// The exit code and everything that was printed.
 pub fn outcome(output: &Output) -> (Option<i32>, String) {
     let printed = [&output.stdout[..], &output.stderr[..]].concat();
