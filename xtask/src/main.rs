@@ -4,9 +4,11 @@
 #[macro_use]
 mod say;
 
+mod bench;
 mod cases;
 mod checkpoints;
 mod model_dir;
+mod python;
 mod references;
 mod refs;
 mod trace;
@@ -25,6 +27,7 @@ enum Command {
     Validate(validate::Options),
     Refs(refs::Options),
     Trace(trace::Options),
+    Bench(bench::Options),
 }
 
 /// Exit codes: PASS 0, FAIL 1, misuse 2 (clap's own too), INCONCLUSIVE 3.
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Validate(options) => validate::run(&options),
         Command::Refs(options) => refs::run(&options),
         Command::Trace(options) => trace::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     result.unwrap_or_else(|error| {
         // Not eprintln!, which panics where nobody reads (`2>&1 | head`).

@@ -66,7 +66,7 @@ impl ModelDir {
 pub struct Place {
     /// The folder's own name.
     pub name: String,
-    path: PathBuf,
+    pub path: PathBuf,
     is_embedded: bool,
 }
 

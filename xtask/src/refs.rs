@@ -1,14 +1,13 @@
 //! `cargo xtask refs`: regenerates the references, or checks that they are what they claim to be.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
-use llorch_parity::sha256_hex;
 
 use crate::model_dir::ModelDir;
+use crate::python::Environment;
 use crate::references::{committed, is_committed, own};
 use crate::root;
 
@@ -63,54 +62,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// yet or the requirements have changed.
 fn environment() -> Result<PathBuf> {
     let requirements = root().join("reference").join("requirements.txt");
-    let text = fs::read(&requirements)
-        .with_context(|| format!("cannot read {}", requirements.display()))?;
-    let dir = root().join("target").join("refs-python");
-    let python = dir.join("bin").join("python");
-    let stamp = dir.join("requirements.sha256");
-    let wanted = sha256_hex(&text);
-    // A link to a Python that has since been removed is none.
-    if python.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(python);
+    let environment = Environment::named("refs-python");
+    if !environment.holds(&requirements)? {
+        environment.make()?;
+        environment.install(&requirements, &[])?;
     }
-    say!("making a Python environment in {}", dir.display());
-    if dir.exists() {
-        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-    }
-    let system = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    command(
-        "cannot make a Python environment: expected Python 3.11 or later with venv (PYTHON=PATH names another)",
-        &system,
-        &["-m".as_ref(), "venv".as_ref(), dir.as_os_str()],
-    )?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--requirement",
-    ];
-    let mut arguments: Vec<&OsStr> = pip.iter().map(OsStr::new).collect();
-    arguments.push(requirements.as_os_str());
-    command(
-        "cannot install reference/requirements.txt, which needs Python 3.11 or later and the Python package \
-         registry; pip says above what it lacks",
-        python.as_os_str(),
-        &arguments,
-    )?;
-    fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
-    Ok(python)
-}
-
-fn command(problem: &str, program: &OsStr, arguments: &[&OsStr]) -> Result<()> {
-    let shown = Path::new(program).display().to_string();
-    let status = Command::new(program)
-        .args(arguments)
-        .status()
-        .with_context(|| format!("{problem} ({shown} does not run)"))?;
-    if !status.success() {
-        bail!("{problem} ({shown}: {status})");
-    }
-    Ok(())
+    Ok(environment.python())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use llorch_model::{Gpt2, Tokenizer, tokens};
+use llorch_model::{Cpu, Gpt2, Tokenizer, tokens};
 use llorch_parity::Tensor;
 use ndarray::Array2;
 
@@ -44,8 +44,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         options.out.display(),
         folder.display()
     );
+    let cpu = Cpu::from_env()?;
     let model = ModelDir::open(&options.model)?;
-    let gpt2 = Gpt2::load(&model.weights, &model.config)?;
+    let gpt2 = Gpt2::load(&model.weights, &model.config, &cpu)?;
     let batch = match (&options.input.tokens, &options.input.prompt) {
         (Some(ids), _) => parse(ids)?,
         (None, prompt) => {

@@ -1,4 +1,4 @@
-use llorch_numerics::{ReadError, ShapeError};
+use llorch_numerics::{PackError, ReadError, ShapeError};
 
 /// What can be wrong with attention or its input.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -6,6 +6,9 @@ pub enum Error {
     /// An array has another shape than it must have, or a size of zero.
     #[error(transparent)]
     Shape(#[from] ShapeError),
+    /// A weight could not be packed.
+    #[error(transparent)]
+    Pack(PackError),
     /// The channels cannot be split evenly.
     #[error("heads: expected a number that divides {channels} channels, found {heads}")]
     Heads {
@@ -38,6 +41,15 @@ impl From<ReadError> for Error {
         match error {
             ReadError::Shape(error) => Error::Shape(error),
             other => Error::Cached(other),
+        }
+    }
+}
+
+impl From<PackError> for Error {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Shape(error) => Error::Shape(error),
+            other => Error::Pack(other),
         }
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use llorch_attention::Attention;
-//! use llorch_numerics::KvPanels;
+//! use llorch_numerics::{Cpu, KvPanels};
 //! use ndarray::{array, Array1, Array2};
 //!
 //! // One row, two positions, one head of D = 2; c_proj is the identity.
@@ -22,7 +22,7 @@
 //! let k = array![[[[9.0, 0.0]], [[0.0, 9.0]]]];
 //! let v = array![[[[1.0, 2.0]], [[3.0, 4.0]]]];
 //! let mut panels = KvPanels::new(1, 2, 1, 2)?;
-//! panels.append(k.view(), v.view())?;
+//! panels.append(&Cpu::default(), k.view(), v.view())?;
 //!
 //! let out = attention.forward(q.view(), &panels, &mut ())?;
 //! // Position 0 sees itself alone; position 1's query fits both keys equally.
@@ -31,11 +31,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod block;
 mod error;
 
 pub use error::Error;
-use llorch_numerics::{Dim, KvPanels, PackedMatrix, Probe, check_shape, offer, softmax};
-use ndarray::{Array1, Array3, Array4, ArrayView1, ArrayView2, ArrayView4};
+use llorch_numerics::{Cpu, Dim, KvPanels, PackedMatrix, Probe, check_shape, offer};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayView1, ArrayView2, ArrayView4};
 
 /// What this crate's own types are made of, for those who depend on it alone.
 pub use llorch_numerics as numerics;
@@ -48,6 +49,7 @@ pub struct Attention {
     bias: Array1<f32>,
     heads: usize,
     scale: f64,
+    cpu: Cpu,
 }
 
 impl Attention {
@@ -73,11 +75,18 @@ impl Attention {
         }
         let dim = channels / heads;
         Ok(Attention {
-            weight: PackedMatrix::from_in_out(weight)?,
+            weight: PackedMatrix::from_in_out(&Cpu::default(), weight)?,
             bias: bias.to_owned(),
             heads,
             scale: 1.0 / (dim as f64).sqrt(),
+            cpu: Cpu::default(),
         })
+    }
+
+    /// The same layer on other threads or another instruction set than [`Cpu::default`]'s; same bits.
+    pub fn on(self, cpu: &Cpu) -> Self {
+        let cpu = cpu.clone();
+        Attention { cpu, ..self }
     }
 
     /// The same attention with another factor on its scores than 1 / sqrt(D): what
@@ -109,9 +118,9 @@ impl Attention {
     ) -> Result<Array3<f32>, Error> {
         let past = self.check(q, cached)?;
         let merged = self.average(q, cached, past, probe)?;
-        let out = self
-            .weight
-            .multiply(merged.view(), Some(self.bias.view()))?;
+        let bias = Some(self.bias.view());
+        let out = self.weight.multiply(&self.cpu, merged.view(), bias, None)?;
+        self.cpu.recycle(merged);
         offer(probe, "out", || out.view());
         Ok(out)
     }
@@ -146,43 +155,30 @@ impl Attention {
     ) -> Result<Array3<f32>, Error> {
         let (batch, tokens, heads, dim) = q.dim();
         let stored = past + tokens;
-        let full = |wanted: bool, outside: f32| {
+        let full = |site: &str, outside: f32| {
+            let wanted = probe.wants(site);
             wanted.then(|| Array4::from_elem((batch, heads, tokens, stored), outside))
         };
-        let mut scores = full(probe.wants("scores"), f32::NEG_INFINITY);
-        let mut probs = full(probe.wants("probs"), 0.0);
+        let mut scores = full("scores", f32::NEG_INFINITY);
+        let mut probs = full("probs", 0.0);
+        let mut merged = self.cpu.array((batch, tokens, heads * dim));
 
-        let q = q.as_standard_layout();
-        let mut merged = Array3::zeros((batch, tokens, heads * dim));
-        let mut row = vec![0.0; stored];
-        // [B, T, H, D] and [B, T, C] are the same places in the same order, and both are slices, being in
-        // standard layout.
-        let queries = q.as_slice().unwrap_or_default().chunks_exact(dim);
-        let averages = merged.as_slice_mut().unwrap_or_default();
-        for (i, (query, average)) in queries.zip(averages.chunks_exact_mut(dim)).enumerate() {
-            let (b, t, h) = (i / heads / tokens, i / heads % tokens, i % heads);
-            let row = &mut row[..past + t + 1];
-            cached.scores((b, h), query, self.scale, row)?;
-            keep(&mut scores, (b, h, t), row);
-            softmax(row);
-            keep(&mut probs, (b, h, t), row);
-            cached.average((b, h), row, average)?;
-        }
+        let kept = [scores.as_mut(), probs.as_mut()];
+        let mut blocks = block::cut(q, past, &mut merged, kept);
+        // A little more than a row needs: rows a power of two apart would share places in the cache.
+        let room = (block::QUERIES.min(tokens), stored + 16);
+        self.cpu.for_each_with(
+            &mut blocks,
+            || Array2::zeros(room),
+            |buffer, block| block.attend(self.cpu.isa(), cached, self.scale, buffer),
+        );
+        blocks.into_iter().try_for_each(|block| block.outcome)?;
         for (site, values) in [("scores", scores), ("probs", probs)] {
             if let Some(values) = values {
                 probe.record(site, values.view().into_dyn());
             }
         }
         Ok(merged)
-    }
-}
-
-/// Copies a row's visible part into the whole that a probe has asked for.
-fn keep(whole: &mut Option<Array4<f32>>, (b, h, t): (usize, usize, usize), row: &[f32]) {
-    if let Some(whole) = whole {
-        for (s, &value) in row.iter().enumerate() {
-            whole[[b, h, t, s]] = value;
-        }
     }
 }
 

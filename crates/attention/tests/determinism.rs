@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+
 use common::{Input, Sites, assert_same_bits, attention};
-use llorch_fixtures::{CASES, Case, Fixture, bits, tiny};
-use llorch_numerics::{KvPanels, Probe};
-use ndarray::{Array3, Array4, ArrayViewD, Axis, concatenate, s};
+use llorch_attention::Attention;
+use llorch_fixtures::{CASES, Case, Fixture, bits, integers, tiny};
+use llorch_numerics::{Cpu, Isa, KvPanels, Probe};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayViewD, Axis, concatenate, s};
 
 /// Every call and layer of the cases.
 fn for_every_input(cases: &[&str], mut test: impl FnMut(&Fixture, &Input)) {
@@ -48,6 +51,55 @@ fn two_runs_are_equal() {
         let attention = attention(fixture, input.layer);
         assert_same_bits(&input.attend(&attention), &input.attend(&attention));
     });
+}
+
+/// Two rows of 3 heads of 5 channels, 70 positions of which the last `tokens` ask. Sevenths, so that sums
+/// are rounded and their order can be seen.
+fn long(tokens: usize) -> (Attention, Input) {
+    let mut next = integers(1);
+    let mut values =
+        |tokens| Array4::from_shape_simple_fn((2, tokens, 3, 5), || next() / 7.0 + next() / 900.0);
+    let [k, v, q] = [70, 70, 70].map(&mut values);
+    let weight = Array2::from_shape_simple_fn((15, 15), || next() / 7.0);
+    let attention = Attention::new(weight.view(), Array1::ones(15).view(), 3);
+    let q = q.slice(s![.., 70 - tokens.., .., ..]).to_owned();
+    let input = Input { layer: 0, q, k, v };
+    (attention.expect("weights that fit"), input)
+}
+
+/// Blocks of queries begin where the whole text says, not where a call begins.
+#[test]
+fn queries_in_pieces_of_any_length_are_equal() {
+    let (attention, input) = long(70);
+    let all = input.attend(&attention);
+    for tokens in [1, 5, 6, 7, 31, 32, 33, 39, 64, 69] {
+        let (_, last) = long(tokens);
+        let queries = s![.., .., 70 - tokens.., ..];
+        let part = Sites {
+            scores: all.scores.slice(queries).to_owned(),
+            probs: all.probs.slice(queries).to_owned(),
+            out: all.out.slice(s![.., 70 - tokens.., ..]).to_owned(),
+        };
+        assert_same_bits(&last.attend(&attention), &part);
+    }
+    assert_same_bits(&input.attend_seeing(&attention, |t| t + 1), &all);
+}
+
+#[test]
+fn threads_and_instruction_sets_agree() {
+    for tokens in [1, 70] {
+        let (attention, input) = long(tokens);
+        let alone = input.attend(&attention);
+        for isa in Isa::available() {
+            for threads in [1, 2, 3, 8].map(NonZeroUsize::new) {
+                let cpu = Cpu::new(threads.expect("some")).and_then(|cpu| cpu.with_isa(isa));
+                let attention = attention
+                    .clone()
+                    .on(&cpu.expect("an available instruction set"));
+                assert_same_bits(&input.attend(&attention), &alone);
+            }
+        }
+    }
 }
 
 #[test]
@@ -162,9 +214,13 @@ fn capacity_and_what_was_truncated_do_not_matter() {
         let (batch, stored, heads, dim) = input.k.dim();
         let mut panels = KvPanels::new(batch, 160, heads, dim).expect("panels");
         let stale = Array4::from_elem((batch, 160, heads, dim), f32::NAN);
-        panels.append(stale.view(), stale.view()).expect("room");
+        panels
+            .append(&Cpu::default(), stale.view(), stale.view())
+            .expect("room");
         panels.truncate(0);
-        panels.append(input.k.view(), input.v.view()).expect("room");
+        panels
+            .append(&Cpu::default(), input.k.view(), input.v.view())
+            .expect("room");
         assert_eq!(panels.shape()[1], stored);
         let mut sites = Sites::default();
         let out = attention.forward(input.q.view(), &panels, &mut sites);

@@ -5,7 +5,7 @@ mod common;
 use common::{Input, Sites, attention, c_proj, judge};
 use llorch_attention::Attention;
 use llorch_fixtures::{Fixture, assert_pass, first_failure, first_mismatch, tiny};
-use llorch_numerics::PackedMatrix;
+use llorch_numerics::{Cpu, PackedMatrix};
 use llorch_parity::{Failure, Mismatch};
 use ndarray::{Array1, Array2, Axis, s};
 
@@ -228,8 +228,8 @@ fn heads_merged_without_the_transpose_fail() {
         let wrong = by_heads
             .to_shape(merged.raw_dim())
             .expect("as many elements");
-        let weight = PackedMatrix::from_in_out(weight.view()).expect("a matrix");
-        let out = weight.multiply(wrong.view(), Some(bias.view()));
+        let weight = PackedMatrix::from_in_out(&Cpu::default(), weight.view()).expect("a matrix");
+        let out = weight.multiply(&Cpu::default(), wrong.view(), Some(bias.view()), None);
         let out = out.expect("[B, T, C]");
         Sites { out, ..sites }
     });

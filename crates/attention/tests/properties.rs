@@ -5,7 +5,7 @@ mod common;
 use common::Input;
 use llorch_attention::{Attention, Error};
 use llorch_fixtures::{bits, of_cases};
-use llorch_numerics::{Dim, KvPanels, ShapeError};
+use llorch_numerics::{Cpu, Dim, KvPanels, ShapeError};
 use ndarray::{Array1, Array2, Array4, s};
 use proptest::prelude::*;
 
@@ -22,7 +22,9 @@ struct Plan {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let sizes = (1..4_usize, 1..4_usize, 1..40_usize, 1..6_usize, 0..70_usize);
+    // A few queries, or more than are computed together.
+    let tokens = prop_oneof![3 => 1..6_usize, 1 => 30..70_usize];
+    let sizes = (1..4_usize, 1..4_usize, 1..40_usize, tokens, 0..70_usize);
     (sizes, any::<u64>(), 0.1..30.0_f32).prop_map(|(sizes, seed, magnitude)| {
         let (batch, heads, dim, tokens, past) = sizes;
         Plan {
@@ -76,7 +78,9 @@ impl Plan {
     fn panels(&self, [batch, stored, heads, dim]: [usize; 4]) -> KvPanels {
         let mut panels = KvPanels::new(batch, stored, heads, dim).expect("small panels");
         let zeros = Array4::zeros((batch, stored, heads, dim));
-        panels.append(zeros.view(), zeros.view()).expect("room");
+        panels
+            .append(&Cpu::default(), zeros.view(), zeros.view())
+            .expect("room");
         panels
     }
 }

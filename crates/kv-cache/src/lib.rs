@@ -24,8 +24,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use llorch_numerics::KvPanels;
 pub use llorch_numerics::StoreError as Error;
+use llorch_numerics::{Cpu, KvPanels};
 use ndarray::{Array4, ArrayView4};
 
 /// What this crate's own types are made of, for those who depend on it alone.
@@ -36,6 +36,7 @@ pub use ndarray;
 #[derive(Clone, Debug)]
 pub struct KvCache {
     panels: KvPanels,
+    cpu: Cpu,
 }
 
 impl KvCache {
@@ -45,7 +46,14 @@ impl KvCache {
     /// [`Error::Shape`] where a size is zero, [`Error::TooLarge`] where it does not fit into memory.
     pub fn new(batch: usize, capacity: usize, heads: usize, dim: usize) -> Result<Self, Error> {
         let panels = KvPanels::new(batch, capacity, heads, dim)?;
-        Ok(KvCache { panels })
+        let cpu = Cpu::default();
+        Ok(KvCache { panels, cpu })
+    }
+
+    /// The same cache on other threads or another instruction set than [`Cpu::default`]'s; same bits.
+    pub fn on(self, cpu: &Cpu) -> Self {
+        let cpu = cpu.clone();
+        KvCache { cpu, ..self }
     }
 
     /// Appends the keys and values of the next T positions, [B, T, H, D] each, and returns the position
@@ -56,7 +64,7 @@ impl KvCache {
     /// [`Error::Full`] where they do not fit; the cache is then unchanged.
     pub fn append(&mut self, k: ArrayView4<f32>, v: ArrayView4<f32>) -> Result<usize, Error> {
         let start = self.len();
-        self.panels.append(k, v)?;
+        self.panels.append(&self.cpu, k, v)?;
         Ok(start)
     }
 

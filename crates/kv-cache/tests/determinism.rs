@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+
 use common::{Contents, appended, contents, filled};
 use llorch_fixtures::{bits, tiny};
 use llorch_kv_cache::KvCache;
+use llorch_numerics::Cpu;
 use ndarray::{Array4, Axis, concatenate, s};
 
 /// The keys and values of all calls of the case `chunks`, a batch of 2 and 7 + 5 positions.
@@ -34,6 +37,19 @@ fn two_runs_are_equal() {
     let calls = chunks();
     let [first, second] = [(); 2].map(|()| filled(20, &calls));
     assert_holds(&first, &contents(&second));
+}
+
+#[test]
+fn any_number_of_threads_holds_the_same() {
+    let calls = chunks();
+    for threads in [1, 2, 3, 8].map(NonZeroUsize::new) {
+        let cpu = Cpu::new(threads.expect("some")).expect("so few threads");
+        let mut cache = KvCache::new(2, 20, 6, 24).expect("a cache").on(&cpu);
+        for (k, v) in &calls {
+            cache.append(k.view(), v.view()).expect("room for a call");
+        }
+        assert_holds(&cache, &whole(&calls));
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@
 mod error;
 
 pub use error::Error;
-use llorch_numerics::{Dim, check_shape, normalize};
+use llorch_numerics::{Cpu, Dim, check_shape, normalize};
 use ndarray::{Array1, Array3, ArrayView1, ArrayView3};
 
 /// What this crate's own types are made of, for those who depend on it alone.
@@ -35,6 +35,7 @@ pub struct LayerNorm {
     weight: Array1<f32>,
     bias: Array1<f32>,
     epsilon: f64,
+    cpu: Cpu,
 }
 
 impl LayerNorm {
@@ -59,7 +60,14 @@ impl LayerNorm {
             weight: weight.iter().copied().collect(),
             bias: bias.iter().copied().collect(),
             epsilon,
+            cpu: Cpu::default(),
         })
+    }
+
+    /// The same layer on other threads or another instruction set than [`Cpu::default`]'s; same bits.
+    pub fn on(self, cpu: &Cpu) -> Self {
+        let cpu = cpu.clone();
+        LayerNorm { cpu, ..self }
     }
 
     /// Normalises every position of x, [B, T, C], over its channels; the result is [B, T, C].
@@ -69,20 +77,22 @@ impl LayerNorm {
     pub fn forward(&self, x: ArrayView3<f32>) -> Result<Array3<f32>, Error> {
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(self.weight.len())];
         check_shape("x", x.shape(), &expected)?;
-        let mut y = x.as_standard_layout().into_owned();
-        let mut row = vec![0.0; self.weight.len()];
-        for mut out in y.rows_mut() {
-            row.clear();
-            row.extend(&out);
-            // All three are in standard layout; an empty slice would be refused.
-            normalize(
-                &row,
-                self.epsilon,
-                self.weight.as_slice().unwrap_or_default(),
-                self.bias.as_slice().unwrap_or_default(),
-                out.as_slice_mut().unwrap_or_default(),
-            )?;
-        }
+        let channels = self.weight.len();
+        let x = x.as_standard_layout();
+        let mut y = self.cpu.array(x.dim());
+        // All four are in standard layout, so slices; an empty one would be refused.
+        let weight = self.weight.as_slice().unwrap_or_default();
+        let bias = self.bias.as_slice().unwrap_or_default();
+        let share = self.cpu.share(x.len() / channels) * channels;
+        let from = x.as_slice().unwrap_or_default().chunks(share);
+        let to = y.as_slice_mut().unwrap_or_default().chunks_mut(share);
+        let mut shares: Vec<_> = from.zip(to).map(|(x, y)| (x, y, Ok(()))).collect();
+        self.cpu.for_each(&mut shares, |(x, y, outcome)| {
+            let mut rows = x.chunks_exact(channels).zip(y.chunks_exact_mut(channels));
+            let (isa, epsilon) = (self.cpu.isa(), self.epsilon);
+            *outcome = rows.try_for_each(|(x, y)| normalize(isa, x, epsilon, weight, bias, y));
+        });
+        shares.into_iter().try_for_each(|(.., outcome)| outcome)?;
         Ok(y)
     }
 }

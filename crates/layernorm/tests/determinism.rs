@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+
 use common::Parts;
 use llorch_fixtures::{
     Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
     assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
 };
 use llorch_layernorm::LayerNorm;
+use llorch_numerics::{Cpu, Isa};
 use ndarray::{Array3, ArrayView3, Axis, s};
 
 /// The normalisation and four rows for it.
@@ -29,6 +32,20 @@ fn runs_and_threads_agree() {
         || forward(&norm, x.view()),
         || forward(&right().0, x.view()),
     );
+}
+
+/// Threads of its own, those of the caller being tested above.
+#[test]
+fn threads_and_instruction_sets_of_its_own_agree() {
+    let (norm, x) = right();
+    let alone = forward(&norm, x.view());
+    for isa in Isa::available() {
+        for threads in [1, 2, 3, 8].map(NonZeroUsize::new) {
+            let cpu = Cpu::new(threads.expect("some")).and_then(|cpu| cpu.with_isa(isa));
+            let norm = norm.clone().on(&cpu.expect("an available instruction set"));
+            assert_eq!(forward(&norm, x.view()), alone, "{threads:?}, {isa}");
+        }
+    }
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+
 use common::{Parts, Sites};
 use llorch_fixtures::{
     Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
     assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
 };
 use llorch_mlp::{Activation, Mlp};
+use llorch_numerics::{Cpu, Isa};
 use ndarray::{Array3, ArrayView1, ArrayView3, s};
 
 const ACTIVATIONS: [Activation; 3] = [Activation::GeluTanh, Activation::GeluErf, Activation::Relu];
@@ -32,6 +35,25 @@ fn runs_and_threads_agree() {
             || forward(&mlp, x.view()),
             || forward(&parts.build(), x.view()),
         );
+    }
+}
+
+/// Threads of its own, those of the caller being tested above.
+#[test]
+fn threads_and_instruction_sets_of_its_own_agree() {
+    let (mut parts, x) = right();
+    for activation in ACTIVATIONS {
+        parts.activation = activation;
+        let alone = forward(&parts.build(), x.view());
+        for isa in Isa::available() {
+            for threads in [1, 2, 3, 8].map(NonZeroUsize::new) {
+                let cpu = Cpu::new(threads.expect("some")).and_then(|cpu| cpu.with_isa(isa));
+                let mlp = parts
+                    .build()
+                    .on(&cpu.expect("an available instruction set"));
+                assert_eq!(forward(&mlp, x.view()), alone, "{threads:?}, {isa}");
+            }
+        }
     }
 }
 

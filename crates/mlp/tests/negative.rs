@@ -5,7 +5,7 @@ mod common;
 use common::{Parts, SITES, judge};
 use llorch_fixtures::{assert_pass, assert_shape_fails, assert_values_fail, first_failure};
 use llorch_mlp::{Activation, Error, Mlp};
-use llorch_numerics::{PackedMatrix, gelu_tanh};
+use llorch_numerics::{Cpu, Isa, PackedMatrix};
 use llorch_parity::{Failure, Judgement};
 use ndarray::{Array1, Array2, Array3, ArrayD, ArrayView3, s};
 
@@ -111,14 +111,15 @@ fn a_wrong_expansion_fails_by_the_shape() {
 
 /// x @ weight + bias.
 fn linear(x: &Array3<f32>, weight: &Array2<f32>, bias: &Array1<f32>) -> Array3<f32> {
-    let weight = PackedMatrix::from_in_out(weight.view()).expect("a matrix");
+    let weight = PackedMatrix::from_in_out(&Cpu::default(), weight.view()).expect("a matrix");
     weight
-        .multiply(x.view(), Some(bias.view()))
+        .multiply(&Cpu::default(), x.view(), Some(bias.view()), None)
         .expect("a product")
 }
 
 fn activate(mut x: Array3<f32>) -> Array3<f32> {
-    gelu_tanh(x.as_slice_mut().expect("standard layout"));
+    let values = x.as_slice_mut().expect("standard layout");
+    Activation::GeluTanh.apply(Isa::best(), values);
     x
 }
 

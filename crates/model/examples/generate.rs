@@ -1,12 +1,13 @@
 //! Continues a text, or token ids, on the CPU.
 
 use std::io::{self, ErrorKind, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use llorch_model::{Error, Gpt2, Sampler, Sampling, TextStream, Tokenizer, generate};
+use llorch_model::{Cpu, Error, Gpt2, Sampler, Sampling, TextStream, Tokenizer, generate};
 
 /// The embedded model, beside the crates.
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny");
@@ -47,6 +48,9 @@ struct Options {
     /// The same seed gives the same tokens
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Threads [default: LLORCH_THREADS, else as many as the machine has]; the tokens do not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
 }
 
 fn main() -> ExitCode {
@@ -73,7 +77,11 @@ fn run(options: &Options) -> Result<()> {
         top_p: Some(options.top_p),
     };
     let sampler = Sampler::new(sampling, options.seed)?;
-    let model = Gpt2::open(&options.model)?;
+    let mut cpu = Cpu::from_env()?;
+    if let Some(threads) = options.threads {
+        cpu = Cpu::new(threads)?.with_isa(cpu.isa())?;
+    }
+    let model = Gpt2::open_on(&options.model, &cpu)?;
     let follow = |prompt: &[u32]| {
         let ends =
             |token: &_| matches!(token, Ok(id) if model.config().eos_token_ids().contains(id));

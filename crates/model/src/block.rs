@@ -2,7 +2,7 @@ use llorch_attention::Attention;
 use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
 use llorch_mlp::Mlp;
-use llorch_numerics::{Probe, Scoped, offer};
+use llorch_numerics::{Cpu, Probe, Scoped, offer};
 use llorch_qkv::Qkv;
 use llorch_weights::{Config, Weights};
 use ndarray::Array3;
@@ -17,6 +17,7 @@ pub struct Block {
     attention: Attention,
     ln_2: LayerNorm,
     mlp: Mlp,
+    cpu: Cpu,
 }
 
 impl Block {
@@ -31,7 +32,20 @@ impl Block {
             attention: load::attention(weights, config, layer)?,
             ln_2: load::layer_norm(weights, config, &format!("h.{layer}.ln_2"))?,
             mlp: load::mlp(weights, config, layer)?,
+            cpu: Cpu::default(),
         })
+    }
+
+    /// The same block on other threads or another instruction set than [`Cpu::default`]'s; same bits.
+    pub fn on(self, cpu: &Cpu) -> Self {
+        Block {
+            ln_1: self.ln_1.on(cpu),
+            qkv: self.qkv.on(cpu),
+            attention: self.attention.on(cpu),
+            ln_2: self.ln_2.on(cpu),
+            mlp: self.mlp.on(cpu),
+            cpu: cpu.clone(),
+        }
     }
 
     /// Runs the block over x, [B, T, C], the positions that follow those in the cache.
@@ -53,18 +67,26 @@ impl Block {
         offer(probe, "attn.q", || heads.q.view());
         offer(probe, "attn.k", || heads.k.view());
         offer(probe, "attn.v", || heads.v.view());
+        self.cpu.recycle(normal);
         cache.append(heads.k.view(), heads.v.view())?;
+        self.cpu.recycle(heads.k);
+        self.cpu.recycle(heads.v);
         offer(probe, "attn.cache.k", || cache.keys());
         offer(probe, "attn.cache.v", || cache.values());
         let mut scoped = Scoped::new("attn.", probe);
-        x += &self
-            .attention
-            .forward(heads.q.view(), cache.panels(), &mut scoped)?;
+        let attention = &self.attention;
+        let out = attention.forward(heads.q.view(), cache.panels(), &mut scoped)?;
+        self.cpu.recycle(heads.q);
+        x += &out;
+        self.cpu.recycle(out);
 
         let normal = self.ln_2.forward(x.view())?;
         offer(probe, "ln_2", || normal.view());
         let mut scoped = Scoped::new("mlp.", probe);
-        x += &self.mlp.forward(normal.view(), &mut scoped)?;
+        let out = self.mlp.forward(normal.view(), &mut scoped)?;
+        self.cpu.recycle(normal);
+        x += &out;
+        self.cpu.recycle(out);
         Ok(x)
     }
 }

@@ -11,6 +11,12 @@ pub enum Error {
     /// An array has another shape than it must have.
     #[error(transparent)]
     Shape(#[from] llorch_numerics::ShapeError),
+    /// A weight could not be packed.
+    #[error(transparent)]
+    Pack(#[from] llorch_numerics::PackError),
+    /// The threads or the instruction set asked for are not to be had.
+    #[error(transparent)]
+    Cpu(#[from] llorch_numerics::CpuError),
     /// A layer normalisation was refused.
     #[error(transparent)]
     LayerNorm(#[from] llorch_layernorm::Error),

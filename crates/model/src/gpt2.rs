@@ -2,7 +2,7 @@ use std::path::Path;
 
 use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
-use llorch_numerics::{PackedMatrix, Probe, Scoped, offer};
+use llorch_numerics::{Cpu, PackedMatrix, Probe, Scoped, offer};
 use llorch_weights::{Config, Head, Weights};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 
@@ -20,44 +20,68 @@ pub struct Gpt2 {
     ln_f: LayerNorm,
     /// The head of an untied model.
     lm_head: Option<PackedMatrix>,
+    cpu: Cpu,
 }
 
 impl Gpt2 {
-    /// Opens a Hugging Face model folder: config.json and safetensors.
+    /// Opens a Hugging Face model folder, config.json and safetensors, on what the environment asks for
+    /// ([`Cpu::from_env`]: all threads and the best instruction set, unless it says otherwise).
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Weights`], which say what was expected and found.
+    /// [`Error::Config`] or [`Error::Weights`], which say what was expected and found; [`Error::Cpu`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
-        let config = Config::open(&dir)?;
-        Self::load(&Weights::open(&dir)?, &config)
+        Self::open_on(dir, &Cpu::from_env()?)
     }
 
-    /// Builds the model from tensors; they are repacked, the weights are not needed afterwards.
+    /// Opens a model folder on these threads and this instruction set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Weights`].
+    pub fn open_on(dir: impl AsRef<Path>, cpu: &Cpu) -> Result<Self, Error> {
+        let config = Config::open(&dir)?;
+        Self::load(&Weights::open(&dir)?, &config, cpu)
+    }
+
+    /// Builds the model from tensors. They are repacked, every thread some of them; the weights are not
+    /// needed afterwards.
     ///
     /// # Errors
     /// [`Error::Weights`] where a tensor is missing, extra or refused.
-    pub fn load(weights: &Weights, config: &Config) -> Result<Self, Error> {
+    pub fn load(weights: &Weights, config: &Config, cpu: &Cpu) -> Result<Self, Error> {
         let report = weights.check(config)?;
         let (vocabulary, channels) = (config.vocab_size(), config.n_embd());
-        let wte = weights.tensor("wte.weight", &[vocabulary, channels])?;
-        let wpe = weights.tensor("wpe.weight", &[config.n_positions(), channels])?;
-        let lm_head = match report.head {
-            Head::Tied => None,
-            Head::Own => {
-                let head = weights.tensor("lm_head.weight", &[vocabulary, channels])?;
-                Some(PackedMatrix::from_out_in(head.view2()?)?)
-            }
+        let embedding = |name: &str| -> Result<_, Error> {
+            let tensor = weights.tensor(name, &[vocabulary, channels])?;
+            Ok(PackedMatrix::from_out_in(cpu, tensor.view2()?)?)
         };
+        // The largest first: a tensor's pages in the file are given back when it has been packed, and none
+        // of the others takes much beside the whole model.
+        let wte = embedding("wte.weight")?;
+        let mut blocks: Vec<_> = (0..config.n_layer()).map(|layer| (layer, None)).collect();
+        cpu.for_each(&mut blocks, |(layer, block)| {
+            *block = Some(Block::load(weights, config, *layer));
+        });
+        let blocks = blocks.into_iter().filter_map(|(_, block)| block);
+        let wpe = weights.tensor("wpe.weight", &[config.n_positions(), channels])?;
         Ok(Gpt2 {
             config: config.clone(),
-            wte: PackedMatrix::from_out_in(wte.view2()?)?,
+            wte,
             wpe: wpe.view2()?.to_owned(),
-            blocks: (0..config.n_layer())
-                .map(|layer| Block::load(weights, config, layer))
-                .collect::<Result<_, _>>()?,
-            ln_f: load::layer_norm(weights, config, "ln_f")?,
-            lm_head,
+            blocks: blocks
+                .map(|block| Ok(block?.on(cpu)))
+                .collect::<Result<_, Error>>()?,
+            ln_f: load::layer_norm(weights, config, "ln_f")?.on(cpu),
+            lm_head: match report.head {
+                Head::Tied => None,
+                Head::Own => Some(embedding("lm_head.weight")?),
+            },
+            cpu: cpu.clone(),
         })
+    }
+
+    /// The threads and the instruction set that it runs on.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
     }
 
     /// The model's configuration.
@@ -80,8 +104,8 @@ impl Gpt2 {
         }
         let (heads, dim) = (self.config.n_head(), self.config.head_dim());
         let layers = (0..self.config.n_layer())
-            .map(|_| KvCache::new(batch, capacity, heads, dim))
-            .collect::<Result<_, _>>()?;
+            .map(|_| Ok(KvCache::new(batch, capacity, heads, dim)?.on(&self.cpu)))
+            .collect::<Result<_, Error>>()?;
         Ok(Cache { layers })
     }
 
@@ -102,7 +126,8 @@ impl Gpt2 {
         probe: &mut dyn Probe,
     ) -> Result<Array3<f32>, Error> {
         let hidden = self.hidden(tokens, cache, probe)?;
-        let logits = self.head().multiply(hidden.view(), None)?;
+        let logits = self.head().multiply(&self.cpu, hidden.view(), None, None)?;
+        self.cpu.recycle(hidden);
         offer(probe, "logits", || logits.view());
         Ok(logits)
     }
@@ -120,7 +145,9 @@ impl Gpt2 {
     ) -> Result<Array2<f32>, Error> {
         let hidden = self.hidden(tokens, cache, probe)?;
         let last = hidden.index_axis(Axis(1), hidden.dim().1 - 1);
-        Ok(self.head().multiply(last, None)?)
+        let logits = self.head().multiply(&self.cpu, last, None, None)?;
+        self.cpu.recycle(hidden);
+        Ok(logits)
     }
 
     fn head(&self) -> &PackedMatrix {
@@ -162,9 +189,10 @@ impl Gpt2 {
             x = block.forward(x, cache, &mut Scoped::new(&prefix, probe))?;
             offer(probe, &format!("h.{layer}"), || x.view());
         }
-        let x = self.ln_f.forward(x.view())?;
-        offer(probe, "ln_f", || x.view());
-        Ok(x)
+        let last = self.ln_f.forward(x.view())?;
+        self.cpu.recycle(x);
+        offer(probe, "ln_f", || last.view());
+        Ok(last)
     }
 
     /// `wte[token] + wpe[position]`, [B, T, C]; the first position is `past`.
@@ -180,19 +208,22 @@ impl Gpt2 {
                 found: past.saturating_add(new),
             });
         }
-        let mut x = Array3::zeros((batch, new, self.config.n_embd()));
-        for ((row, position), &token) in tokens.indexed_iter() {
+        let mut x = self.cpu.array((batch, new, self.config.n_embd()));
+        let mut rows = Vec::new();
+        for (((row, position), &token), x) in tokens.indexed_iter().zip(x.rows_mut()) {
             let embedding = self.wte.column(token as usize).ok_or(Error::Token {
                 vocabulary: self.config.vocab_size(),
                 found: token,
                 row,
                 position,
             })?;
-            let sum = embedding + self.wpe.row(past + position);
-            x.index_axis_mut(Axis(0), row)
-                .row_mut(position)
-                .assign(&sum);
+            rows.push((x, embedding, self.wpe.row(past + position)));
         }
+        self.cpu.for_each(&mut rows, |(x, embedding, position)| {
+            for ((x, token), position) in x.iter_mut().zip(embedding).zip(&*position) {
+                *x = token + position;
+            }
+        });
         Ok(x)
     }
 }

@@ -51,7 +51,7 @@ pub use llorch_attention::Attention;
 pub use llorch_kv_cache::KvCache;
 pub use llorch_layernorm::LayerNorm;
 pub use llorch_mlp::Mlp;
-pub use llorch_numerics::Probe;
+pub use llorch_numerics::{Cpu, CpuError, Isa, Probe};
 pub use llorch_qkv::Qkv;
 pub use llorch_weights::{Config, Weights};
 pub use load::{attention, layer_norm, mlp, qkv};

@@ -1,6 +1,6 @@
 //! From logits to a token.
 
-use llorch_numerics::softmax;
+use llorch_numerics::{Isa, softmax};
 use ndarray::{Array1, ArrayView1};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -74,7 +74,7 @@ impl Sampling {
         if let Some(p) = self.top_p {
             keep_top_p(&mut row, p);
         }
-        softmax(&mut row);
+        softmax(Isa::best(), &mut row);
         Ok(row.into())
     }
 
@@ -121,7 +121,7 @@ fn keep_top_p(logits: &mut [f32], p: f64) {
     let by_logit = |a: usize, b: usize| (logits[a] + 0.0).total_cmp(&(logits[b] + 0.0));
     order.sort_by(|&a, &b| by_logit(a, b).then(b.cmp(&a)));
     let mut probabilities = logits.to_vec();
-    softmax(&mut probabilities);
+    softmax(Isa::best(), &mut probabilities);
     order.pop();
     let mut below = 0.0;
     for token in order {

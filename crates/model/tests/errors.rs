@@ -9,7 +9,7 @@ mod common {
 use common::folder::Folder;
 use common::model::tiny;
 use common::refusals::{assert_says, is_one_position_too_many};
-use llorch_model::{Block, Config, Error, Gpt2, Sampling, Weights, greedy, tokens};
+use llorch_model::{Block, Config, Cpu, Error, Gpt2, Sampling, Weights, greedy, tokens};
 use ndarray::{Array1, Array2, Array3};
 
 fn forward(model: &Gpt2, ids: &Array2<u32>, batch: usize, capacity: usize) -> Error {
@@ -184,8 +184,8 @@ fn a_room_s_error_keeps_its_words() {
     let [fc, proj] = [square.view(), square.view()];
     let mlp = Mlp::new(fc, one.view(), proj, two.view(), Activation::Relu);
     let mlp = Error::from(mlp.expect_err("a short bias"));
-    let shape = llorch_numerics::PackedMatrix::from_in_out(empty.view());
-    let shape = Error::from(shape.expect_err("an empty weight"));
+    let pack = llorch_numerics::PackedMatrix::from_in_out(&Cpu::default(), empty.view());
+    let pack = Error::from(pack.expect_err("an empty weight"));
 
     assert!(matches!(qkv, Error::Qkv(_)));
     assert_says(&qkv, "weight: expected shape [2, 6], found [2, 2]");
@@ -196,8 +196,8 @@ fn a_room_s_error_keeps_its_words() {
     );
     assert!(matches!(mlp, Error::Mlp(_)));
     assert_says(&mlp, "c_fc bias: expected shape [2], found [1]");
-    assert!(matches!(shape, Error::Shape(_)));
-    assert_says(&shape, "weight: expected shape [in, out], found [0, 2]");
+    assert!(matches!(pack, Error::Pack(_)));
+    assert_says(&pack, "weight: expected shape [in, out], found [0, 2]");
 }
 
 #[test]

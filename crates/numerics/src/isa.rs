@@ -1,5 +1,12 @@
 //! One source, several instruction sets: which compiled copy of a kernel runs.
 
+use std::fmt;
+use std::str::FromStr;
+
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+
 /// An instruction set that the kernels are compiled for.
 ///
 /// All of them give the same bits; they differ in speed only.
@@ -15,75 +22,93 @@ pub enum Isa {
 }
 
 impl Isa {
+    const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
+
     /// Every instruction set of this processor, the best first; [`Isa::Portable`] is always the last.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Avx512, Isa::Avx2, Isa::Portable]
-            .into_iter()
-            .filter(|isa| isa.is_available())
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
     }
 
     /// The best instruction set of this processor.
     pub fn best() -> Isa {
-        if Isa::Avx512.is_available() {
-            Isa::Avx512
-        } else if Isa::Avx2.is_available() {
-            Isa::Avx2
-        } else {
-            Isa::Portable
-        }
+        Self::available().next().unwrap_or(Isa::Portable)
     }
 
-    fn is_available(self) -> bool {
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => {
-                is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-            }
+            Isa::Avx512 => Avx512::detect().is_some(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Avx2 => Avx2::detect().is_some(),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx512 | Isa::Avx2 => false,
             Isa::Portable => true,
         }
+    }
+
+    /// The name it has on a command line: `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Portable => "portable",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No instruction set has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected avx512, avx2 or portable, found {found:?}")]
+pub struct IsaNameError {
+    /// The name given.
+    pub found: String,
+}
+
+impl FromStr for Isa {
+    type Err = IsaNameError;
+
+    fn from_str(name: &str) -> Result<Self, IsaNameError> {
+        let found = || name.to_owned();
+        let isa = Self::ALL.into_iter().find(|isa| isa.name() == name);
+        isa.ok_or_else(|| IsaNameError { found: found() })
     }
 }
 
 /// A piece of arithmetic that can be compiled for any instruction set.
 ///
 /// `run` must be `#[inline(always)]`, and so must what it calls: only then is it compiled anew inside
-/// each of the functions below.
+/// each [`Simd::call`].
 pub(crate) trait Kernel {
     type Output;
-    fn run(self) -> Self::Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// Runs the kernel on a given instruction set, or on [`Isa::Portable`] where this processor lacks it.
 #[inline]
-#[allow(unsafe_code)]
 pub(crate) fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
     match isa {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the features that `avx512` is compiled with were just detected on this processor.
-        Isa::Avx512 if isa.is_available() => unsafe { avx512(kernel) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the features that `avx2` is compiled with were just detected on this processor.
-        Isa::Avx2 if isa.is_available() => unsafe { avx2(kernel) },
-        _ => kernel.run(),
+        Isa::Avx512 => {
+            if let Some(simd) = Avx512::detect() {
+                return simd.call(kernel);
+            }
+        }
+        Isa::Avx2 => {
+            if let Some(simd) = Avx2::detect() {
+                return simd.call(kernel);
+            }
+        }
+        Isa::Portable => {}
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
-fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    let _ = isa;
+    Portable.call(kernel)
 }
 
 #[cfg(test)]
@@ -95,5 +120,17 @@ mod tests {
         let all: Vec<Isa> = Isa::available().collect();
         assert_eq!(all.first(), Some(&Isa::best()));
         assert_eq!(all.last(), Some(&Isa::Portable));
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for isa in Isa::ALL {
+            assert_eq!(isa.to_string().parse(), Ok(isa));
+        }
+        let error = "AVX512".parse::<Isa>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "expected avx512, avx2 or portable, found \"AVX512\""
+        );
     }
 }

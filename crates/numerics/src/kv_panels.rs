@@ -1,7 +1,9 @@
 //! The store that passes from the cache to attention.
 
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView2, ArrayView4, ArrayViewMut2, CowArray};
 
+use crate::cpu::Cpu;
+use crate::isa::Isa;
 use crate::panels::{ByChannel, ByPosition, Extent, Panels};
 use crate::shape::{Dim, ShapeError, check_shape};
 
@@ -91,7 +93,12 @@ impl KvPanels {
     ///
     /// # Errors
     /// [`StoreError::Shape`], [`StoreError::Full`]; the store is then unchanged.
-    pub fn append(&mut self, k: ArrayView4<f32>, v: ArrayView4<f32>) -> Result<(), StoreError> {
+    pub fn append(
+        &mut self,
+        cpu: &Cpu,
+        k: ArrayView4<f32>,
+        v: ArrayView4<f32>,
+    ) -> Result<(), StoreError> {
         let [batch, _, heads, dim] = self.shape().map(Dim::Is);
         check_shape("k", k.shape(), &[batch, Dim::Any("T"), heads, dim])?;
         let new = k.dim().1;
@@ -103,8 +110,8 @@ impl KvPanels {
                 new,
             });
         }
-        self.keys.write(self.stored, k);
-        self.values.write(self.stored, v);
+        self.keys.write(cpu, self.stored, k);
+        self.values.write(cpu, self.stored, v);
         self.stored += new;
         Ok(())
     }
@@ -137,42 +144,58 @@ impl KvPanels {
         self.extent.capacity
     }
 
-    /// `out[s] = (query . key s) * scale` for the first `out.len()` positions of one head of one batch
-    /// row; the query is `[D]`.
+    /// `out[m, s] = (queries[m] . key s) * scale` of one head of one batch row, for as many positions as
+    /// out has columns; queries are `[M, D]`, out is `[M, <= S]`.
     ///
     /// # Errors
     /// [`ReadError::Outside`], [`ReadError::Shape`].
     pub fn scores(
         &self,
+        isa: Isa,
         (batch, head): (usize, usize),
-        query: &[f32],
+        queries: ArrayView2<f32>,
         scale: f64,
-        out: &mut [f32],
+        out: ArrayViewMut2<f32>,
     ) -> Result<(), ReadError> {
-        self.check_inside(batch, head, out.len())?;
-        check_shape("query", &[query.len()], &[Dim::Is(self.extent.dim)])?;
-        self.keys.multiply(batch, head, query, out);
-        for score in out {
-            // A scale rounded to float32 first would put every score off to the same side.
-            *score = (f64::from(*score) * scale) as f32;
-        }
+        let [rows, positions] = [out.nrows(), out.ncols()];
+        self.check_inside(batch, head, positions)?;
+        let expected = [Dim::Is(rows), Dim::Is(self.extent.dim)];
+        check_shape("queries", queries.shape(), &expected)?;
+        let queries = in_rows(queries);
+        write_in_rows(out, |out| {
+            self.keys
+                .scores(isa, (batch, head), queries.view(), scale, out);
+        });
         Ok(())
     }
 
-    /// `out = sum over s of probabilities[s] * value s` over the first `probabilities.len()` positions
-    /// of one head of one batch row; out is `[D]`.
+    /// `out[m] = sum over s < seen + m of probabilities[m, s] * value s` of one head of one batch row:
+    /// row m sees one position more than the row before it. Probabilities are `[M, seen + M - 1]`, out is
+    /// `[M, D]`. What a row does not see is not read.
     ///
     /// # Errors
     /// [`ReadError::Outside`], [`ReadError::Shape`].
     pub fn average(
         &self,
+        isa: Isa,
         (batch, head): (usize, usize),
-        probabilities: &[f32],
-        out: &mut [f32],
+        probabilities: ArrayView2<f32>,
+        seen: usize,
+        out: ArrayViewMut2<f32>,
     ) -> Result<(), ReadError> {
-        self.check_inside(batch, head, probabilities.len())?;
-        check_shape("out", &[out.len()], &[Dim::Is(self.extent.dim)])?;
-        self.values.multiply(batch, head, probabilities, out);
+        let rows = probabilities.nrows();
+        let positions = seen.saturating_add(rows.saturating_sub(1));
+        self.check_inside(batch, head, positions)?;
+        let expected = [Dim::Any("M"), Dim::Is(positions)];
+        check_shape("probabilities", probabilities.shape(), &expected)?;
+        let expected = [Dim::Is(rows), Dim::Is(self.extent.dim)];
+        check_shape("out", out.shape(), &expected)?;
+        let probabilities = in_rows(probabilities);
+        write_in_rows(out, |out| {
+            let probabilities = probabilities.view();
+            self.values
+                .average(isa, (batch, head), probabilities, seen, out);
+        });
         Ok(())
     }
 
@@ -188,5 +211,25 @@ impl KvPanels {
             }
         }
         Ok(())
+    }
+}
+
+/// The array with every row a slice: itself, or else a copy.
+fn in_rows<'a>(array: ArrayView2<'a, f32>) -> CowArray<'a, f32, ndarray::Ix2> {
+    if array.strides()[1] == 1 || array.ncols() == 1 {
+        array.into()
+    } else {
+        array.as_standard_layout().into_owned().into()
+    }
+}
+
+/// Fills an array through a view whose rows are slices: its own, or else a copy's.
+fn write_in_rows(mut out: ArrayViewMut2<f32>, fill: impl FnOnce(ArrayViewMut2<f32>)) {
+    if out.strides()[1] == 1 || out.ncols() == 1 {
+        fill(out);
+    } else {
+        let mut copy = ndarray::Array2::zeros(out.dim());
+        fill(copy.view_mut());
+        out.assign(&copy);
     }
 }

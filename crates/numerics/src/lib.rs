@@ -13,36 +13,46 @@
 //! multiply-add is exact on all of them, so the bits are equal on all of them.
 //!
 //! ```
-//! use llorch_numerics::PackedMatrix;
+//! use llorch_numerics::{Cpu, PackedMatrix};
 //! use ndarray::array;
 //!
 //! // Conv1D's layout, [in, out]: y = x @ W + b.
-//! let weight = PackedMatrix::from_in_out(array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].view())?;
+//! let cpu = Cpu::default();
+//! let weight = PackedMatrix::from_in_out(&cpu, array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]].view())?;
 //! let bias = array![0.5, 0.5, 0.5];
-//! let y = weight.multiply(array![[1.0, 10.0]].view(), Some(bias.view()))?;
+//! let y = weight.multiply(&cpu, array![[1.0, 10.0]].view(), Some(bias.view()), None)?;
 //! assert_eq!(y, array![[41.5, 52.5, 63.5]]);
-//! # Ok::<(), llorch_numerics::ShapeError>(())
+//! # Ok::<(), llorch_numerics::PackError>(())
 //! ```
 #![deny(unsafe_code)]
 
 mod activation;
+mod arena;
+mod attend;
+mod cpu;
 mod exp;
 mod isa;
 mod kv_panels;
+pub mod limits;
+mod multiply;
 mod packed;
 mod panel;
 mod panels;
+mod pool;
 mod probe;
+mod recycle;
 mod reduce;
 mod shape;
+mod simd;
 #[cfg(test)]
 mod testing;
 
-pub use activation::{gelu_erf, gelu_tanh, relu};
+pub use activation::Activation;
+pub use cpu::{Cpu, CpuError};
 pub use exp::exp;
-pub use isa::Isa;
+pub use isa::{Isa, IsaNameError};
 pub use kv_panels::{KvPanels, ReadError, StoreError};
-pub use packed::PackedMatrix;
+pub use packed::{PackError, PackedMatrix};
 pub use panel::{CHUNK, SCORE_CHUNK};
 pub use probe::{Probe, Scoped, offer};
 pub use reduce::{Moments, moments, normalize, softmax};

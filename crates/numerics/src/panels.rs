@@ -6,10 +6,11 @@
 
 use std::marker::PhantomData;
 
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4, Axis};
 
-use crate::isa::{Isa, Kernel, dispatch_on};
-use crate::panel::{CHUNK, Lanes, SCORE_CHUNK, WIDTH, product};
+use crate::arena::Arena;
+use crate::cpu::Cpu;
+use crate::panel::{Lanes, WIDTH};
 
 /// The sizes of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +22,13 @@ pub(crate) struct Extent {
 }
 
 /// Where a head's positions and channels are.
-pub(crate) trait Layout {
-    /// A row times a panel, summed as this layout's products are.
-    fn product(row: &[f32], panel: &[Lanes]) -> [f32; WIDTH];
+pub(crate) trait Layout: Sync {
     /// Panels of one head.
     fn panels(extent: &Extent) -> usize;
     /// Rows of one panel.
     fn rows(extent: &Extent) -> usize;
+    /// Writes the channels of one position into a head's panels.
+    fn write(extent: &Extent, head: &mut [Lanes], position: usize, channels: &[f32]);
     /// Row (counted over the head's panels) and lane.
     fn place(extent: &Extent, position: usize, channel: usize) -> (usize, usize);
 }
@@ -37,18 +38,19 @@ pub(crate) trait Layout {
 pub(crate) struct ByPosition;
 
 impl Layout for ByPosition {
-    #[inline(always)]
-    fn product(row: &[f32], panel: &[Lanes]) -> [f32; WIDTH] {
-        let [sums] = product::<1, SCORE_CHUNK>([row], panel);
-        sums
-    }
-
     fn panels(extent: &Extent) -> usize {
         extent.capacity.div_ceil(WIDTH)
     }
 
     fn rows(extent: &Extent) -> usize {
         extent.dim
+    }
+
+    fn write(extent: &Extent, head: &mut [Lanes], position: usize, channels: &[f32]) {
+        let (first, lane) = Self::place(extent, position, 0);
+        for (lanes, &value) in head[first..].iter_mut().zip(channels) {
+            lanes.as_flattened_mut()[lane] = value;
+        }
     }
 
     fn place(extent: &Extent, position: usize, channel: usize) -> (usize, usize) {
@@ -61,18 +63,19 @@ impl Layout for ByPosition {
 pub(crate) struct ByChannel;
 
 impl Layout for ByChannel {
-    #[inline(always)]
-    fn product(row: &[f32], panel: &[Lanes]) -> [f32; WIDTH] {
-        let [sums] = product::<1, CHUNK>([row], panel);
-        sums
-    }
-
     fn panels(extent: &Extent) -> usize {
         extent.dim.div_ceil(WIDTH)
     }
 
     fn rows(extent: &Extent) -> usize {
         extent.capacity
+    }
+
+    fn write(extent: &Extent, head: &mut [Lanes], position: usize, channels: &[f32]) {
+        let panels = head.chunks_exact_mut(extent.capacity);
+        for (panel, channels) in panels.zip(channels.chunks(WIDTH)) {
+            panel[position].as_flattened_mut()[..channels.len()].copy_from_slice(channels);
+        }
     }
 
     fn place(extent: &Extent, position: usize, channel: usize) -> (usize, usize) {
@@ -86,8 +89,8 @@ impl Layout for ByChannel {
 /// The panels of every batch row's head, one after the other in one allocation.
 #[derive(Clone, Debug)]
 pub(crate) struct Panels<L> {
-    extent: Extent,
-    lanes: Vec<Lanes>,
+    pub(crate) extent: Extent,
+    lanes: Arena,
     layout: PhantomData<L>,
 }
 
@@ -97,23 +100,29 @@ impl<L: Layout> Panels<L> {
         let lanes = [extent.heads, L::panels(&extent), L::rows(&extent)]
             .iter()
             .try_fold(extent.batch, |all, &size| all.checked_mul(size))?;
-        let mut store = Vec::new();
-        store.try_reserve_exact(lanes).ok()?;
-        store.resize(lanes, Lanes::ZERO);
         Some(Panels {
             extent,
-            lanes: store,
+            lanes: Arena::zeroed(lanes)?,
             layout: PhantomData,
         })
     }
 
     /// Writes [B, T, H, D] at the positions from `start` on; the caller has checked that they fit.
-    pub(crate) fn write(&mut self, start: usize, new: ArrayView4<f32>) {
-        for ((b, t, h, d), &value) in new.indexed_iter() {
-            let (row, lane) = L::place(&self.extent, start + t, d);
-            let head = self.head_range(b, h);
-            self.lanes[head][row].0[lane] = value;
-        }
+    pub(crate) fn write(&mut self, cpu: &Cpu, start: usize, new: ArrayView4<f32>) {
+        let extent = self.extent;
+        let length = L::panels(&extent) * L::rows(&extent);
+        let heads = self.lanes.chunks_exact_mut(length).enumerate();
+        let mut heads: Vec<_> = heads.collect();
+        cpu.for_each(&mut heads, |(index, lanes)| {
+            let new = new.index_axis(Axis(0), *index / extent.heads);
+            let new = new.index_axis(Axis(1), *index % extent.heads);
+            for (row, position) in new.rows().into_iter().zip(start..) {
+                match row.as_slice() {
+                    Some(row) => L::write(&extent, lanes, position, row),
+                    None => L::write(&extent, lanes, position, &row.to_vec()),
+                }
+            }
+        });
     }
 
     /// The first `stored` positions in standard layout, [B, S, H, D].
@@ -123,97 +132,12 @@ impl<L: Layout> Panels<L> {
         } = self.extent;
         Array4::from_shape_fn((batch, stored, heads, dim), |(b, s, h, d)| {
             let (row, lane) = L::place(&self.extent, s, d);
-            self.lanes[self.head_range(b, h)][row].0[lane]
+            self.head(b, h)[row].as_flattened()[lane]
         })
     }
 
-    /// `out = x @ panels` of one head: as many columns as `out` has, the first `x.len()` rows of each.
-    pub(crate) fn multiply(&self, batch: usize, head: usize, x: &[f32], out: &mut [f32]) {
-        self.multiply_on(Isa::best(), (batch, head), x, out);
-    }
-
-    fn multiply_on(&self, isa: Isa, (batch, head): (usize, usize), x: &[f32], out: &mut [f32]) {
-        let kernel = Multiply::<L> {
-            x,
-            panels: &self.lanes[self.head_range(batch, head)],
-            rows: L::rows(&self.extent),
-            out,
-            layout: PhantomData,
-        };
-        dispatch_on(isa, kernel);
-    }
-
-    fn head_range(&self, batch: usize, head: usize) -> std::ops::Range<usize> {
+    pub(crate) fn head(&self, batch: usize, head: usize) -> &[Lanes] {
         let length = L::panels(&self.extent) * L::rows(&self.extent);
-        let start = (batch * self.extent.heads + head) * length;
-        start..start + length
-    }
-}
-
-struct Multiply<'a, L> {
-    x: &'a [f32],
-    panels: &'a [Lanes],
-    rows: usize,
-    out: &'a mut [f32],
-    layout: PhantomData<L>,
-}
-
-impl<L: Layout> Kernel for Multiply<'_, L> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let panels = self.panels.chunks_exact(self.rows);
-        for (out, panel) in self.out.chunks_mut(WIDTH).zip(panels) {
-            let sums = L::product(self.x, &panel[..self.x.len()]);
-            out.copy_from_slice(&sums[..out.len()]);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{assert_equal_on_every_isa, bits, values};
-
-    const EXTENT: Extent = Extent {
-        batch: 2,
-        capacity: 75,
-        heads: 3,
-        dim: 41,
-    };
-
-    fn filled<L: Layout>() -> Panels<L> {
-        let shape = (EXTENT.batch, EXTENT.capacity, EXTENT.heads, EXTENT.dim);
-        let count = EXTENT.batch * EXTENT.capacity * EXTENT.heads * EXTENT.dim;
-        let new = Array4::from_shape_vec(shape, values(1, count)).unwrap();
-        let mut panels = Panels::new(EXTENT).unwrap();
-        panels.write(0, new.view());
-        panels
-    }
-
-    #[track_caller]
-    fn assert_equal_products<L: Layout>(inputs: usize, outputs: usize) {
-        let panels = filled::<L>();
-        let x = values(2, inputs);
-        assert_equal_on_every_isa(|isa| {
-            let mut out = vec![0.0; outputs];
-            panels.multiply_on(isa, (1, 2), &x, &mut out);
-            bits(&out)
-        });
-    }
-
-    #[test]
-    fn scores_have_equal_bits_on_every_instruction_set() {
-        for positions in [1, 32, 33, 75] {
-            assert_equal_products::<ByPosition>(EXTENT.dim, positions);
-        }
-    }
-
-    #[test]
-    fn averages_have_equal_bits_on_every_instruction_set() {
-        for positions in [1, 32, 33, 75] {
-            assert_equal_products::<ByChannel>(positions, EXTENT.dim);
-        }
+        &self.lanes[(batch * self.extent.heads + head) * length..][..length]
     }
 }

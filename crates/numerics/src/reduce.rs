@@ -1,33 +1,55 @@
 //! Sums and what is made of them: moments, normalisation, softmax.
 
-use crate::exp::exp_f64;
+use crate::exp::exp_lanes;
 use crate::isa::{Isa, Kernel, dispatch_on};
 use crate::shape::{Dim, ShapeError, check_shape};
+use crate::simd::{LANES, Simd, load, store};
 
-/// Virtual lanes of a sum: element i goes to lane i mod 16, whatever the processor's vectors hold.
-const LANES: usize = 16;
+/// Sixteen running sums in float64: element i of a row goes to lane i mod 16, whatever the processor's
+/// vectors hold. This is the one order in which rows are summed.
+struct Sum<S: Simd> {
+    simd: S,
+    lanes: S::F64,
+}
 
-/// The sum of `term(x)` in float64, in the one order this crate knows.
-#[inline(always)]
-fn sum(values: &[f32], term: impl Fn(f64) -> f64) -> f64 {
-    let mut lanes = [0.0f64; LANES];
-    let mut chunks = values.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += term(f64::from(x));
+impl<S: Simd> Sum<S> {
+    #[inline(always)]
+    fn new(simd: S) -> Self {
+        let lanes = simd.splat_f64(0.0);
+        Sum { simd, lanes }
+    }
+
+    /// Adds the first `count` of sixteen terms.
+    #[inline(always)]
+    fn add(&mut self, terms: S::F64, count: usize) {
+        let simd = self.simd;
+        if count == LANES {
+            self.lanes = simd.add_f64(self.lanes, terms);
+            return;
         }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(chunks.remainder()) {
-        *lane += term(f64::from(x));
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+        let [mut sums, mut last] = [[0.0; LANES]; 2];
+        simd.store_f64(self.lanes, &mut sums);
+        simd.store_f64(terms, &mut last);
+        for (sum, term) in sums.iter_mut().zip(&last[..count]) {
+            *sum += term;
         }
-        width /= 2;
+        self.lanes = simd.load_f64(&sums);
     }
-    lanes[0]
+
+    /// The lanes 8 apart are added, then 4, 2 and 1.
+    #[inline(always)]
+    fn total(self) -> f64 {
+        let mut sums = [0.0; LANES];
+        self.simd.store_f64(self.lanes, &mut sums);
+        let mut apart = LANES / 2;
+        while apart > 0 {
+            for lane in 0..apart {
+                sums[lane] += sums[lane + apart];
+            }
+            apart /= 2;
+        }
+        sums[0]
+    }
 }
 
 /// Mean and variance of a row.
@@ -43,8 +65,8 @@ pub struct Moments {
 ///
 /// `E[x^2] - E[x]^2` would lose the variance of rows that lie far from zero.
 /// An empty row has NaN for both.
-pub fn moments(row: &[f32]) -> Moments {
-    dispatch_on(Isa::best(), Row(row))
+pub fn moments(isa: Isa, row: &[f32]) -> Moments {
+    dispatch_on(isa, Row(row))
 }
 
 struct Row<'a>(&'a [f32]);
@@ -53,10 +75,20 @@ impl Kernel for Row<'_> {
     type Output = Moments;
 
     #[inline(always)]
-    fn run(self) -> Moments {
+    fn run<S: Simd>(self, simd: S) -> Moments {
         let n = self.0.len() as f64;
-        let mean = sum(self.0, |x| x) / n;
-        let variance = sum(self.0, |x| (x - mean) * (x - mean)) / n;
+        let mut sum = Sum::new(simd);
+        for values in self.0.chunks(LANES) {
+            sum.add(simd.widen(load(simd, values)), values.len());
+        }
+        let mean = sum.total() / n;
+        let center = simd.splat_f64(mean);
+        let mut squares = Sum::new(simd);
+        for values in self.0.chunks(LANES) {
+            let distance = simd.sub_f64(simd.widen(load(simd, values)), center);
+            squares.add(simd.mul_f64(distance, distance), values.len());
+        }
+        let variance = squares.total() / n;
         Moments { mean, variance }
     }
 }
@@ -68,6 +100,7 @@ impl Kernel for Row<'_> {
 /// # Errors
 /// [`ShapeError`] where their lengths differ or are zero.
 pub fn normalize(
+    isa: Isa,
     x: &[f32],
     epsilon: f64,
     weight: &[f32],
@@ -79,16 +112,14 @@ pub fn normalize(
     check_shape("weight", &[weight.len()], &expected)?;
     check_shape("bias", &[bias.len()], &expected)?;
     check_shape("out", &[out.len()], &expected)?;
-    dispatch_on(
-        Isa::best(),
-        Normalize {
-            x,
-            epsilon,
-            weight,
-            bias,
-            out,
-        },
-    );
+    let kernel = Normalize {
+        x,
+        epsilon,
+        weight,
+        bias,
+        out,
+    };
+    dispatch_on(isa, kernel);
     Ok(())
 }
 
@@ -104,13 +135,18 @@ impl Kernel for Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let Moments { mean, variance } = Row(self.x).run();
-        let inverse = 1.0 / (variance + self.epsilon).sqrt();
-        let affine = self.weight.iter().zip(self.bias);
-        for ((out, &x), (&weight, &bias)) in self.out.iter_mut().zip(self.x).zip(affine) {
-            let standard = (f64::from(x) - mean) * inverse;
-            *out = standard.mul_add(f64::from(weight), f64::from(bias)) as f32;
+    fn run<S: Simd>(self, simd: S) {
+        let Moments { mean, variance } = Row(self.x).run(simd);
+        let mean = simd.splat_f64(mean);
+        let inverse = simd.splat_f64(1.0 / (variance + self.epsilon).sqrt());
+        let affine = self.weight.chunks(LANES).zip(self.bias.chunks(LANES));
+        let values = self.x.chunks(LANES).zip(affine);
+        for (out, (x, (weight, bias))) in self.out.chunks_mut(LANES).zip(values) {
+            let x = simd.widen(load(simd, x));
+            let weight = simd.widen(load(simd, weight));
+            let bias = simd.widen(load(simd, bias));
+            let standard = simd.mul_f64(simd.sub_f64(x, mean), inverse);
+            store(simd, simd.narrow(simd.fma_f64(standard, weight, bias)), out);
         }
     }
 }
@@ -118,8 +154,8 @@ impl Kernel for Normalize<'_> {
 /// Replaces a row of scores by their softmax: the maximum subtracted, the sum in float64.
 ///
 /// -inf is a masked score and becomes exactly 0; a row of nothing else has no softmax and becomes NaN.
-pub fn softmax(row: &mut [f32]) {
-    dispatch_on(Isa::best(), Softmax(row));
+pub fn softmax(isa: Isa, row: &mut [f32]) {
+    dispatch_on(isa, Softmax(row));
 }
 
 struct Softmax<'a>(&'a mut [f32]);
@@ -128,17 +164,36 @@ impl Kernel for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        let max = self.0.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x));
-        let max = f64::from(max);
-        for x in self.0.iter_mut() {
-            *x = exp_f64(f64::from(*x) - max) as f32;
+    fn run<S: Simd>(self, simd: S) {
+        let max = simd.splat(maximum(simd, self.0));
+        let mut sum = Sum::new(simd);
+        for values in self.0.chunks_mut(LANES) {
+            let power = exp_lanes(simd, simd.sub(load(simd, values), max));
+            sum.add(simd.widen(power), values.len());
+            store(simd, power, values);
         }
-        let inverse = 1.0 / sum(self.0, |x| x);
-        for x in self.0.iter_mut() {
-            *x = (f64::from(*x) * inverse) as f32;
+        let inverse = simd.splat_f64(1.0 / sum.total());
+        for values in self.0.chunks_mut(LANES) {
+            let power = simd.widen(load(simd, values));
+            store(simd, simd.narrow(simd.mul_f64(power, inverse)), values);
         }
     }
+}
+
+/// The greatest value, in any order: there is no rounding. Where one is NaN, it may be NaN or not.
+#[inline(always)]
+fn maximum<S: Simd>(simd: S, values: &[f32]) -> f32 {
+    let (whole, rest) = values.as_chunks();
+    let mut vector = simd.splat(f32::NEG_INFINITY);
+    for values in whole {
+        vector = simd.max(vector, simd.load(values));
+    }
+    let mut lanes = [0.0; LANES];
+    simd.store(vector, &mut lanes);
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |max, &x| max.max(x))
 }
 
 #[cfg(test)]
@@ -153,7 +208,7 @@ mod tests {
         for length in LENGTHS {
             let row = values(1, length);
             assert_equal_on_every_isa(|isa| {
-                let Moments { mean, variance } = dispatch_on(isa, Row(&row));
+                let Moments { mean, variance } = moments(isa, &row);
                 [mean.to_bits(), variance.to_bits()]
             });
         }
@@ -165,14 +220,7 @@ mod tests {
             let [x, weight, bias] = [1, 2, 3].map(|seed| values(seed, length));
             assert_equal_on_every_isa(|isa| {
                 let mut out = vec![0.0; length];
-                let kernel = Normalize {
-                    x: &x,
-                    epsilon: 1e-5,
-                    weight: &weight,
-                    bias: &bias,
-                    out: &mut out,
-                };
-                dispatch_on(isa, kernel);
+                normalize(isa, &x, 1e-5, &weight, &bias, &mut out).unwrap();
                 bits(&out)
             });
         }
@@ -185,7 +233,7 @@ mod tests {
                 let mut row: Vec<f32> = values(1, length).iter().map(|x| 20.0 * x).collect();
                 row[length / 2] = f32::NEG_INFINITY;
                 row[0] = 7.0;
-                dispatch_on(isa, Softmax(&mut row));
+                softmax(isa, &mut row);
                 bits(&row)
             });
         }

@@ -1,46 +1,11 @@
-//! The store of keys and values: its products, and everything it refuses.
+//! The store of keys and values: what it holds, and its products.
 
 mod common;
 
-use common::{ROUNDING, bits, values};
-use llorch_numerics::{CHUNK, Dim, KvPanels, ReadError, SCORE_CHUNK, ShapeError, StoreError};
-use ndarray::{Array4, s};
+use common::{ROUNDING, array, bits, cpu, matrix, store};
+use llorch_numerics::{CHUNK, Cpu, Isa, KvPanels, SCORE_CHUNK};
+use ndarray::{Array2, ShapeBuilder, s};
 use proptest::prelude::*;
-
-fn array(seed: u64, shape: [usize; 4]) -> Array4<f32> {
-    let values = values(seed, shape.iter().product());
-    Array4::from_shape_vec(shape, values).expect("as many values")
-}
-
-/// A store of 2 rows, 3 heads and 5 channels with room for 8 positions, 6 of them taken.
-fn store() -> KvPanels {
-    let mut panels = KvPanels::new(2, 8, 3, 5).expect("a store");
-    let shape = [2, 6, 3, 5];
-    let appended = panels.append(array(1, shape).view(), array(2, shape).view());
-    appended.expect("room");
-    panels
-}
-
-/// Both directions of a head's product, or what was wrong with it.
-fn read(
-    panels: &KvPanels,
-    place: (usize, usize),
-    positions: usize,
-    dim: usize,
-) -> [Result<(), ReadError>; 2] {
-    let (mut of_positions, mut of_channels) = (vec![7.0; positions], vec![7.0; dim]);
-    let query = vec![1.0; dim];
-    let probabilities = vec![1.0; positions];
-    let found = [
-        panels.scores(place, &query, 1.0, &mut of_positions),
-        panels.average(place, &probabilities, &mut of_channels),
-    ];
-    if found.iter().all(Result::is_err) {
-        let untouched = of_positions.iter().chain(&of_channels).all(|&x| x == 7.0);
-        assert!(untouched, "an error that wrote something");
-    }
-    found
-}
 
 #[test]
 fn what_it_holds_is_said_and_copied_out() {
@@ -51,134 +16,79 @@ fn what_it_holds_is_said_and_copied_out() {
 }
 
 #[test]
-fn a_store_of_no_size_is_refused() {
-    for axis in 0..4 {
-        let mut found = [2, 8, 3, 5];
-        found[axis] = 0;
-        let [batch, capacity, heads, dim] = found;
-        let expected = ["B", "capacity", "H", "D"].map(Dim::Any).to_vec();
-        let error = ShapeError {
-            what: "store",
-            expected,
-            found: found.to_vec(),
-        };
-        let result = KvPanels::new(batch, capacity, heads, dim).map(|_| ());
-        assert_eq!(result, Err(StoreError::Shape(error)));
+fn threads_change_no_bit_of_what_is_stored() {
+    for threads in [1, 2, 3, 8] {
+        let mut panels = KvPanels::new(2, 80, 3, 41).expect("a store");
+        for (positions, seed) in [(1, 1), (35, 2), (44, 3)] {
+            let shape = [2, positions, 3, 41];
+            let (k, v) = (array(seed, shape), array(seed + 10, shape));
+            panels
+                .append(&cpu(threads), k.view(), v.view())
+                .expect("room");
+            let new = s![.., panels.shape()[1] - positions.., .., ..];
+            assert_eq!(bits(panels.keys().slice(new)), bits(&k));
+            assert_eq!(bits(panels.values().slice(new)), bits(&v));
+        }
     }
 }
 
-/// Too many elements, too many bytes, and more than any processor can address.
+/// The future's probabilities are not multiplied by the future's values, not even by zero.
 #[test]
-fn a_store_too_large_for_memory_is_refused_and_does_not_abort() {
-    for shape in [
-        [usize::MAX, 2, 1, 1],
-        [1, usize::MAX, 1, 1],
-        [1, 1 << 48, 12, 64],
-    ] {
-        let [batch, capacity, heads, dim] = shape;
-        let result = KvPanels::new(batch, capacity, heads, dim).map(|_| ());
-        assert_eq!(result, Err(StoreError::TooLarge { shape }));
+fn what_a_row_does_not_see_is_not_read() {
+    let (panels, clean) = (store(), matrix(3, 4, 6));
+    let mut dirty = clean.clone();
+    for ((m, s), probability) in dirty.indexed_iter_mut() {
+        if s >= 3 + m {
+            *probability = f32::NAN;
+        }
     }
+    let [clean, dirty] = [clean, dirty].map(|probabilities| {
+        let mut out = Array2::zeros((4, 5));
+        let average = panels.average(Isa::best(), (1, 2), probabilities.view(), 3, out.view_mut());
+        average.expect("stored positions");
+        out
+    });
+    assert!(clean.iter().all(|x| x.is_finite()));
+    assert_eq!(bits(&dirty), bits(&clean));
 }
 
 #[test]
-fn positions_past_the_end_are_refused_and_change_nothing() {
-    let mut panels = store();
-    let before = (bits(&panels.keys()), bits(&panels.values()));
-    let new = array(3, [2, 3, 3, 5]);
-    let full = StoreError::Full {
-        capacity: 8,
-        stored: 6,
-        new: 3,
+fn axes_and_memory_order_do_not_matter() {
+    let (panels, isa) = (store(), Isa::best());
+    let (queries, probabilities) = (matrix(3, 4, 5), matrix(4, 4, 6));
+    let run = |queries: &Array2<f32>, probabilities: &Array2<f32>, turned: bool| {
+        let mut scores = Array2::zeros((4, 6).set_f(turned));
+        let mut average = Array2::zeros((4, 5).set_f(turned));
+        panels
+            .scores(isa, (0, 1), queries.view(), 0.5, scores.view_mut())
+            .and_then(|()| {
+                let probabilities = probabilities.view();
+                panels.average(isa, (0, 1), probabilities, 3, average.view_mut())
+            })
+            .expect("stored positions");
+        [bits(&scores), bits(&average)]
     };
-    assert_eq!(panels.append(new.view(), new.view()), Err(full));
-    assert_eq!(panels.shape(), [2, 6, 3, 5]);
-    assert_eq!((bits(&panels.keys()), bits(&panels.values())), before);
-}
-
-#[test]
-fn keys_and_values_of_unequal_length_are_refused_and_change_nothing() {
-    let mut panels = store();
-    let before = bits(&panels.keys());
-    let (k, v) = (array(3, [2, 2, 3, 5]), array(4, [2, 1, 3, 5]));
-    let expected = [2, 2, 3, 5].map(Dim::Is).to_vec();
-    let error = ShapeError {
-        what: "v",
-        expected,
-        found: vec![2, 1, 3, 5],
-    };
-    assert_eq!(
-        panels.append(k.view(), v.view()),
-        Err(StoreError::Shape(error))
-    );
-    assert_eq!(bits(&panels.keys()), before);
-}
-
-#[test]
-fn rows_heads_and_positions_that_are_not_there_are_refused() {
-    let panels = store();
-    let outside = |what, limit, found| Err(ReadError::Outside { what, limit, found });
-    for found in [2, usize::MAX] {
-        let error = outside("batch row", 2, found);
-        assert_eq!(read(&panels, (found, 0), 6, 5), [error.clone(), error]);
-    }
-    for found in [3, usize::MAX] {
-        let error = outside("head", 3, found);
-        assert_eq!(read(&panels, (1, found), 6, 5), [error.clone(), error]);
-    }
-    // 8 fit; the two that are not stored must not be read.
-    for found in [7, 8, 9] {
-        let error = outside("number of positions", 7, found);
-        assert_eq!(read(&panels, (1, 2), found, 5), [error.clone(), error]);
-    }
-    assert_eq!(read(&panels, (1, 2), 6, 5), [Ok(()), Ok(())]);
-}
-
-#[test]
-fn a_query_or_an_output_of_another_length_is_refused() {
-    let panels = store();
-    for length in [0, 4, 6] {
-        let error = |what| {
-            let (expected, found) = (vec![Dim::Is(5)], vec![length]);
-            Err(ReadError::Shape(ShapeError {
-                what,
-                expected,
-                found,
-            }))
-        };
-        assert_eq!(
-            read(&panels, (0, 0), 6, length),
-            [error("query"), error("out")]
-        );
-    }
-}
-
-#[test]
-fn errors_say_what_was_expected_and_what_was_found() {
-    let outside = ReadError::Outside {
-        what: "head",
-        limit: 3,
-        found: 4,
-    };
-    assert_eq!(outside.to_string(), "head: expected less than 3, found 4");
-    let full = StoreError::Full {
-        capacity: 8,
-        stored: 6,
-        new: 3,
-    };
-    assert_eq!(
-        full.to_string(),
-        "expected at most 8 positions, found 6 stored and 3 new"
-    );
+    let columns_first =
+        |array: &Array2<f32>| array.t().as_standard_layout().into_owned().reversed_axes();
+    let turned = [&queries, &probabilities].map(columns_first);
+    assert!(turned.iter().all(|array| !array.is_standard_layout()));
+    let straight = run(&queries, &probabilities, false);
+    assert_eq!(run(&turned[0], &turned[1], true), straight);
+    assert_eq!(run(&queries, &probabilities, true), straight);
 }
 
 #[test]
 fn the_average_over_no_position_is_zero() {
-    let mut out = [7.0; 5];
+    let mut out = Array2::from_elem((2, 5), 7.0);
+    let probabilities = Array2::ones((2, 1));
     store()
-        .average((0, 0), &[], &mut out)
-        .expect("no positions");
-    assert_eq!(bits(&out), [0; 5]);
+        .average(Isa::best(), (0, 0), probabilities.view(), 0, out.view_mut())
+        .expect("none, and one position");
+    assert_eq!(bits(out.row(0)), [0; 5]);
+    assert_eq!(
+        bits(out.row(1)),
+        bits(array(2, [2, 6, 3, 5]).slice(s![0, 0, 0, ..]))
+    );
 }
 
 /// `a . b` in float64, with what `length` terms a chain may be off in float32 at most.
@@ -199,28 +109,31 @@ proptest! {
     fn products_of_any_size_are_right(
         (heads, dim, stored, spare) in (1..4_usize, 1..70_usize, 1..80_usize, 0..40_usize),
         seed in any::<u64>(),
-        seen in any::<prop::sample::Index>(),
+        (seen, rows) in any::<(prop::sample::Index, prop::sample::Index)>(),
     ) {
         let shape = [2, stored, heads, dim];
         let (k, v) = (array(seed ^ 1, shape), array(seed ^ 2, shape));
         let mut panels = KvPanels::new(2, stored + spare, heads, dim).expect("a small store");
-        panels.append(k.view(), v.view()).expect("room");
+        panels.append(&Cpu::default(), k.view(), v.view()).expect("room");
         let seen = seen.index(stored) + 1;
-        let (query, probabilities) = (values(seed ^ 3, dim), values(seed ^ 4, seen));
+        let rows = rows.index(seen.min(20)) + 1;
+        let first = seen + 1 - rows;
+        let (queries, probabilities) = (matrix(seed ^ 3, rows, dim), matrix(seed ^ 4, rows, seen));
         let (b, h) = (1, heads - 1);
 
-        let mut scores = vec![0.0; seen];
-        panels.scores((b, h), &query, 0.5, &mut scores).expect("stored positions");
-        for (s, &found) in scores.iter().enumerate() {
+        let mut scores = Array2::zeros((rows, seen));
+        panels.scores(Isa::best(), (b, h), queries.view(), 0.5, scores.view_mut()).expect("stored positions");
+        for ((m, s), &found) in scores.indexed_iter() {
             let key = k.slice(s![b, s, h, ..]);
-            let (expected, allowed) = dot(SCORE_CHUNK, query.iter().zip(key.iter()));
+            let (expected, allowed) = dot(SCORE_CHUNK, queries.row(m).iter().zip(key.iter()));
             prop_assert!((2.0 * f64::from(found) - expected).abs() <= allowed + 1e-30);
         }
-        let mut average = vec![0.0; dim];
-        panels.average((b, h), &probabilities, &mut average).expect("stored positions");
-        for (d, &found) in average.iter().enumerate() {
-            let channel = v.slice(s![b, ..seen, h, d]);
-            let (expected, allowed) = dot(CHUNK, probabilities.iter().zip(channel.iter()));
+        let mut average = Array2::zeros((rows, dim));
+        panels.average(Isa::best(), (b, h), probabilities.view(), first, average.view_mut()).expect("stored positions");
+        for ((m, d), &found) in average.indexed_iter() {
+            let visible = ..first + m;
+            let (row, channel) = (probabilities.slice(s![m, visible]), v.slice(s![b, visible, h, d]));
+            let (expected, allowed) = dot(CHUNK, row.iter().zip(channel.iter()));
             prop_assert!((f64::from(found) - expected).abs() <= allowed + 1e-30);
         }
     }

@@ -3,8 +3,10 @@
 mod common;
 
 use common::{bits, matrix, values};
-use llorch_numerics::{CHUNK, KvPanels, PackedMatrix, SCORE_CHUNK, exp, moments, softmax};
-use ndarray::{Array1, Array4, s};
+use llorch_numerics::{
+    CHUNK, Cpu, Isa, KvPanels, PackedMatrix, SCORE_CHUNK, exp, moments, softmax,
+};
+use ndarray::{Array1, Array2, Array4, s};
 
 /// Chunks of k, each a chain of fused multiply-adds from 0; their totals added up from 0.
 fn in_chunks<'a>(
@@ -36,12 +38,13 @@ fn in_lanes(values: impl IntoIterator<Item = f64>) -> f64 {
 
 #[test]
 fn a_product_is_summed_in_chunks_and_the_bias_comes_last() {
-    for inputs in [1, 31, 32, 33, 144, 577] {
-        let (x, weight) = (matrix(1, 5, inputs), matrix(2, inputs, 37));
+    let cpu = Cpu::default();
+    for (rows, inputs) in [(5, 1), (1, 31), (6, 32), (7, 33), (13, 144), (5, 577)] {
+        let (x, weight) = (matrix(1, rows, inputs), matrix(2, inputs, 37));
         let bias = Array1::from_vec(values(3, 37));
-        let packed = PackedMatrix::from_in_out(weight.view()).expect("a matrix");
+        let packed = PackedMatrix::from_in_out(&cpu, weight.view()).expect("a matrix");
         let found = packed
-            .multiply(x.view(), Some(bias.view()))
+            .multiply(&cpu, x.view(), Some(bias.view()), None)
             .expect("[M, K]");
         for ((m, n), found) in found.indexed_iter() {
             let expected = in_chunks(CHUNK, x.row(m), weight.column(n)) + bias[n];
@@ -60,40 +63,67 @@ fn store() -> (Array4<f32>, Array4<f32>, KvPanels) {
     let array = |seed| Array4::from_shape_vec(shape, values(seed, 2 * 70 * 3 * 41));
     let (k, v) = (array(1).expect("values"), array(2).expect("values"));
     let mut panels = KvPanels::new(2, 90, 3, 41).expect("a store");
-    panels.append(k.view(), v.view()).expect("room");
+    panels
+        .append(&Cpu::default(), k.view(), v.view())
+        .expect("room");
     (k, v, panels)
 }
 
+/// Whether the scale is a float32 makes no difference to the order, nor to the one rounding.
 #[test]
-fn a_score_is_summed_in_shorter_chunks_and_scaled_in_float64() {
+fn scores_are_summed_in_shorter_chunks_and_scaled_in_float64() {
     let (k, _, panels) = store();
-    let query = values(3, 41);
-    let scale = 1.0 / 41.0_f64.sqrt();
-    for (b, h) in [(0, 0), (0, 2), (1, 1)] {
-        let mut found = vec![0.0; 70];
-        panels
-            .scores((b, h), &query, scale, &mut found)
-            .expect("70 positions");
-        let expected = (0..70).map(|s| {
-            let sum = in_chunks(SCORE_CHUNK, &query, k.slice(s![b, s, h, ..]));
-            (f64::from(sum) * scale) as f32
-        });
-        assert_eq!(bits(&found), bits(&expected.collect::<Vec<_>>()));
+    for (b, h, rows, seen) in [(0, 0, 1, 70), (0, 2, 6, 33), (1, 1, 7, 1), (1, 2, 13, 70)] {
+        let queries = matrix(3, rows, 41);
+        for scale in [1.0 / 41.0_f64.sqrt(), 0.125] {
+            let mut found = Array2::zeros((rows, seen));
+            panels
+                .scores(Isa::best(), (b, h), queries.view(), scale, found.view_mut())
+                .expect("stored positions");
+            let expected = Array2::from_shape_fn((rows, seen), |(m, s)| {
+                let sum = in_chunks(SCORE_CHUNK, queries.row(m), k.slice(s![b, s, h, ..]));
+                (f64::from(sum) * scale) as f32
+            });
+            assert_eq!(bits(&found), bits(&expected), "{rows} rows, {seen} seen");
+        }
     }
 }
 
+/// Each row over one position more than the row before it, in chunks from the first position on.
 #[test]
-fn an_average_is_summed_over_the_positions_in_chunks() {
+fn averages_are_summed_over_the_positions_in_chunks() {
     let (_, v, panels) = store();
-    for (b, h, seen) in [(0, 0, 1), (0, 2, 32), (1, 1, 33), (1, 2, 70)] {
-        let probabilities = values(3, seen);
-        let mut found = vec![0.0; 41];
+    let rows = [
+        (1, 1),
+        (1, 32),
+        (1, 33),
+        (1, 70),
+        (2, 31),
+        (6, 27),
+        (7, 2),
+        (13, 1),
+        (13, 58),
+        (40, 31),
+    ];
+    for (i, (rows, seen)) in rows.into_iter().enumerate() {
+        let (b, h) = (i % 2, i % 3);
+        let probabilities = matrix(3, rows, seen + rows - 1);
+        let mut found = Array2::zeros((rows, 41));
         panels
-            .average((b, h), &probabilities, &mut found)
-            .expect("41 channels");
-        let expected =
-            (0..41).map(|d| in_chunks(CHUNK, &probabilities, v.slice(s![b, ..seen, h, d])));
-        assert_eq!(bits(&found), bits(&expected.collect::<Vec<_>>()));
+            .average(
+                Isa::best(),
+                (b, h),
+                probabilities.view(),
+                seen,
+                found.view_mut(),
+            )
+            .expect("stored positions");
+        let expected = Array2::from_shape_fn((rows, 41), |(m, d)| {
+            let visible = ..seen + m;
+            let row = probabilities.slice(s![m, visible]);
+            in_chunks(CHUNK, row.iter(), v.slice(s![b, visible, h, d]))
+        });
+        assert_eq!(bits(&found), bits(&expected), "{rows} rows, {seen} seen");
     }
 }
 
@@ -104,7 +134,7 @@ fn moments_are_summed_in_sixteen_lanes() {
         let each = || row.iter().map(|&x| f64::from(x));
         let mean = in_lanes(each()) / length as f64;
         let variance = in_lanes(each().map(|x| (x - mean) * (x - mean))) / length as f64;
-        let found = moments(&row);
+        let found = moments(Isa::best(), &row);
         assert_eq!(found.mean.to_bits(), mean.to_bits(), "{length}");
         assert_eq!(found.variance.to_bits(), variance.to_bits(), "{length}");
     }
@@ -126,7 +156,7 @@ fn softmax_sums_rounded_exponentials_in_sixteen_lanes() {
             .map(|power| (power * inverse) as f32)
             .collect();
         let mut found = row.clone();
-        softmax(&mut found);
+        softmax(Isa::best(), &mut found);
         assert_eq!(bits(&found), bits(&expected));
     }
 }

@@ -2,17 +2,19 @@
 
 mod common;
 
-use common::{ROUNDING, bits, matrix, values};
-use llorch_numerics::{CHUNK, Dim, PackedMatrix, ShapeError};
+use common::{ROUNDING, bits, cpu, matrix, values};
+use llorch_numerics::{Activation, CHUNK, Cpu, Dim, PackError, PackedMatrix, ShapeError};
 use ndarray::{Array, Array1, Array2, Array3, ArrayView2, Axis, IxDyn, arr0, s};
 use proptest::prelude::*;
 
 fn packed(weight: ArrayView2<f32>) -> PackedMatrix {
-    PackedMatrix::from_in_out(weight).expect("a matrix")
+    PackedMatrix::from_in_out(&Cpu::default(), weight).expect("a matrix")
 }
 
 fn multiply(weight: &PackedMatrix, x: ArrayView2<f32>) -> Array2<f32> {
-    weight.multiply(x, None).expect("[M, K]")
+    weight
+        .multiply(&Cpu::default(), x, None, None)
+        .expect("[M, K]")
 }
 
 /// Holds `x @ weight + bias` against float64, element by element. Rounding errors add up along a chunk,
@@ -20,7 +22,8 @@ fn multiply(weight: &PackedMatrix, x: ArrayView2<f32>) -> Array2<f32> {
 fn check(x: &Array2<f32>, weight: &Array2<f32>, bias: &Array1<f32>) -> Result<(), String> {
     let inputs = weight.nrows();
     let roundings = (inputs.min(CHUNK) + inputs.div_ceil(CHUNK) + 1) as f64;
-    let found = packed(weight.view()).multiply(x.view(), Some(bias.view()));
+    let packed = packed(weight.view());
+    let found = packed.multiply(&Cpu::default(), x.view(), Some(bias.view()), None);
     let found = found.map_err(|error| error.to_string())?;
     for ((m, n), &found) in found.indexed_iter() {
         let (mut exact, mut magnitude) = (f64::from(bias[n]), f64::from(bias[n]).abs());
@@ -77,6 +80,27 @@ fn a_row_has_its_bits_whatever_rows_are_beside_it() {
     }
 }
 
+/// Of the weights as they are packed, and of their product.
+#[test]
+fn threads_change_no_bit() {
+    for outputs in [1, 33, 1571] {
+        let (weight, x) = (matrix(1, 65, outputs), matrix(2, 7, 65));
+        let product = multiply(&packed(weight.view()), x.view());
+        for threads in [1, 2, 3, 8] {
+            let cpu = cpu(threads);
+            for weight in [
+                PackedMatrix::from_in_out(&cpu, weight.view()),
+                PackedMatrix::from_out_in(&cpu, weight.t()),
+            ] {
+                let weight = weight.expect("a matrix");
+                assert_eq!(bits(&multiply(&weight, x.view())), bits(&product));
+                let shared = weight.multiply(&cpu, x.view(), None, None);
+                assert_eq!(bits(&shared.expect("[M, N]")), bits(&product));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_row_has_its_bits_also_beside_nan_and_infinity() {
     let weight = packed(matrix(1, 65, 33).view());
@@ -102,13 +126,35 @@ fn a_column_has_its_bits_whatever_columns_are_beside_it() {
 }
 
 #[test]
+fn an_activation_comes_last_and_is_what_it_is_alone() {
+    let cpu = Cpu::default();
+    for outputs in [1, 33, 64] {
+        let (weight, x) = (packed(matrix(1, 65, outputs).view()), matrix(2, 7, 65));
+        let bias = Array1::from_vec(values(3, outputs));
+        let product = |activation| {
+            let product = weight.multiply(&cpu, x.view(), Some(bias.view()), activation);
+            product.expect("[M, N]")
+        };
+        let linear = product(None).into_raw_vec_and_offset().0;
+        for activation in [Activation::GeluTanh, Activation::GeluErf, Activation::Relu] {
+            let mut expected = linear.clone();
+            activation.apply(cpu.isa(), &mut expected);
+            assert_ne!(bits(&expected), bits(&linear));
+            assert_eq!(bits(&product(Some(activation))), bits(&expected));
+        }
+    }
+}
+
+#[test]
 fn axes_and_memory_order_of_the_input_do_not_matter() {
     let weight = packed(matrix(1, 33, 31).view());
     let x = matrix(2, 6, 33);
     let expected = bits(&multiply(&weight, x.view()));
 
     let batched = x.to_shape((2, 3, 33)).expect("six rows");
-    let y: Array3<f32> = weight.multiply(batched.view(), None).expect("[B, T, K]");
+    let y: Array3<f32> = weight
+        .multiply(&Cpu::default(), batched.view(), None, None)
+        .expect("[B, T, K]");
     assert_eq!(y.dim(), (2, 3, 31));
     assert_eq!(bits(&y), expected);
 
@@ -116,7 +162,9 @@ fn axes_and_memory_order_of_the_input_do_not_matter() {
     assert!(!columns_first.t().is_standard_layout());
     assert_eq!(bits(&multiply(&weight, columns_first.t())), expected);
 
-    let vector: Array1<f32> = weight.multiply(x.row(4), None).expect("[K]");
+    let vector: Array1<f32> = weight
+        .multiply(&Cpu::default(), x.row(4), None, None)
+        .expect("[K]");
     assert_eq!(bits(&vector), expected[4 * 31..5 * 31]);
 }
 
@@ -125,7 +173,7 @@ fn both_layouts_of_a_weight_give_the_same_matrix() {
     for outputs in SIZES {
         let weight = matrix(1, 33, outputs);
         let in_out = packed(weight.view());
-        let out_in = PackedMatrix::from_out_in(weight.t()).expect("a matrix");
+        let out_in = PackedMatrix::from_out_in(&Cpu::default(), weight.t()).expect("a matrix");
         assert_eq!((out_in.inputs(), out_in.outputs()), (33, outputs));
         let x = matrix(2, 2, 33);
         assert_eq!(
@@ -143,23 +191,26 @@ fn every_column_is_read_back_to_the_bit_and_no_other() {
         weight[[8, outputs / 2]] = f32::from_bits(1);
         let packed = packed(weight.view());
         for n in 0..outputs {
-            let column = packed.column(n).expect("a column");
+            let column: Vec<f32> = packed.column(n).expect("a column").collect();
             assert_eq!(bits(&column), bits(weight.column(n)));
         }
         for beyond in [outputs, outputs.next_multiple_of(32), usize::MAX] {
-            assert_eq!(packed.column(beyond), None, "padding is no column");
+            assert!(packed.column(beyond).is_none(), "padding is no column");
         }
     }
 }
 
 #[test]
 fn a_weight_without_rows_or_columns_is_refused() {
-    let letters = ["in", "out"];
+    let (cpu, letters) = (Cpu::default(), ["in", "out"]);
     for shape in [[0, 3], [3, 0], [0, 0]] {
         let weight = Array2::<f32>::zeros(shape);
         for (result, letters) in [
-            (PackedMatrix::from_in_out(weight.view()), letters),
-            (PackedMatrix::from_out_in(weight.view()), ["out", "in"]),
+            (PackedMatrix::from_in_out(&cpu, weight.view()), letters),
+            (
+                PackedMatrix::from_out_in(&cpu, weight.view()),
+                ["out", "in"],
+            ),
         ] {
             let expected = letters.map(Dim::Any).to_vec();
             let error = ShapeError {
@@ -167,14 +218,31 @@ fn a_weight_without_rows_or_columns_is_refused() {
                 expected,
                 found: shape.to_vec(),
             };
-            assert_eq!(result.map(|_| ()), Err(error));
+            assert_eq!(result.map(|_| ()), Err(PackError::Shape(error)));
         }
+    }
+}
+
+/// One number seen as more than any machine can hold.
+#[test]
+fn a_weight_too_large_for_memory_is_refused_and_does_not_abort() {
+    let (cpu, one) = (Cpu::default(), arr0(1.0_f32));
+    for shape in [[1 << 40, 1 << 18], [1 << 18, 1 << 40]] {
+        let weight = one.broadcast(shape).expect("one number, often");
+        let error = PackedMatrix::from_in_out(&cpu, weight).map(|_| ());
+        let error = error.expect_err("no machine has it");
+        assert_eq!(error, PackError::Memory { shape });
+        let [inputs, outputs] = shape;
+        assert_eq!(
+            error.to_string(),
+            format!("weight: expected a shape that fits into memory, found [{inputs}, {outputs}]")
+        );
     }
 }
 
 #[test]
 fn an_input_or_a_bias_of_another_shape_is_refused() {
-    let weight = packed(matrix(1, 4, 3).view());
+    let (cpu, weight) = (Cpu::default(), packed(matrix(1, 4, 3).view()));
     for found in [
         vec![2, 3],
         vec![2, 5],
@@ -191,11 +259,11 @@ fn an_input_or_a_bias_of_another_shape_is_refused() {
             expected,
             found,
         };
-        assert_eq!(weight.multiply(x.view(), None), Err(error));
+        assert_eq!(weight.multiply(&cpu, x.view(), None, None), Err(error));
     }
     for length in [0, 1, 2, 4] {
         let (x, bias) = (Array2::zeros((2, 4)), Array1::zeros(length));
-        let found = weight.multiply(x.view(), Some(bias.view()));
+        let found = weight.multiply(&cpu, x.view(), Some(bias.view()), None);
         let error = ShapeError {
             what: "bias",
             expected: vec![Dim::Is(3)],
@@ -210,7 +278,7 @@ fn an_input_or_a_bias_of_another_shape_is_refused() {
 fn an_input_without_axes_is_refused() {
     for inputs in [1, 4] {
         let weight = packed(matrix(1, inputs, 3).view());
-        let found = weight.multiply(arr0(1.0).view(), None);
+        let found = weight.multiply(&Cpu::default(), arr0(1.0).view(), None, None);
         let error = ShapeError {
             what: "x",
             expected: vec![Dim::Is(inputs)],

@@ -3,8 +3,12 @@
 mod common;
 
 use common::{ROUNDING, bits, values};
-use llorch_numerics::{Dim, Moments, ShapeError, moments, normalize, softmax};
+use llorch_numerics::{Dim, Isa, Moments, ShapeError, normalize};
 use proptest::prelude::*;
+
+fn moments(row: &[f32]) -> Moments {
+    llorch_numerics::moments(Isa::best(), row)
+}
 
 /// Mean and variance of whole numbers, exact but for the last division.
 fn exact_moments(row: &[i64]) -> Moments {
@@ -91,7 +95,7 @@ fn a_normalised_row_is_rounded_once() {
         let (whole, row) = whole_numbers(mean, 1732.0, count);
         let (weight, bias) = (values(2, count), values(3, count));
         let mut found = vec![0.0; count];
-        normalize(&row, 1e-5, &weight, &bias, &mut found).expect("equal lengths");
+        normalize(Isa::best(), &row, 1e-5, &weight, &bias, &mut found).expect("equal lengths");
         let Moments { mean, variance } = exact_moments(&whole);
         for (i, &found) in found.iter().enumerate() {
             let standard = (f64::from(row[i]) - mean) / (variance + 1e-5).sqrt();
@@ -112,7 +116,7 @@ fn rows_that_do_not_fit_each_other_are_refused_by_name() {
             let mut lengths = [3; 4];
             lengths[place] = wrong;
             let [x, weight, bias, mut out] = lengths.map(|length| vec![1.0_f32; length]);
-            let found = normalize(&x, 1e-5, &weight, &bias, &mut out);
+            let found = normalize(Isa::best(), &x, 1e-5, &weight, &bias, &mut out);
             let error = match (what, wrong) {
                 ("x", 0) => ShapeError {
                     what,
@@ -139,19 +143,34 @@ fn rows_that_do_not_fit_each_other_are_refused_by_name() {
 
 fn softmaxed(row: &[f32]) -> Vec<f32> {
     let mut row = row.to_vec();
-    softmax(&mut row);
+    llorch_numerics::softmax(Isa::best(), &mut row);
     row
 }
 
-/// Two roundings to float32, of the exponential and of the quotient, and the sum's own error.
+/// Of a score d under the greatest, the exponential is off by its own unit in the last place (two
+/// roundings) and by the rounding of d, which it makes |d| times as large; their sum by the mean of that,
+/// weighted with the probabilities; the quotient is rounded once.
 fn check_softmax(row: &[f32]) -> Result<(), String> {
     let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let powers: Vec<f64> = row.iter().map(|&x| (f64::from(x) - max).exp()).collect();
+    let distances: Vec<f64> = row.iter().map(|&x| f64::from(x) - max).collect();
+    let powers: Vec<f64> = distances.iter().map(|d| d.exp()).collect();
     let sum: f64 = powers.iter().sum();
+    // A masked score has no power, hence no error.
+    let of_power = |i: usize| {
+        if powers[i] > 0.0 {
+            2.0 + distances[i].abs()
+        } else {
+            0.0
+        }
+    };
+    let of_sum = (0..row.len())
+        .map(|i| powers[i] / sum * of_power(i))
+        .sum::<f64>();
     for (i, found) in softmaxed(row).into_iter().enumerate() {
         let expected = powers[i] / sum;
-        // Below the smallest normal number rounding is absolute.
-        let allowed = 3.01 * ROUNDING * expected + f64::from(f32::from_bits(1));
+        let roundings = of_power(i) + of_sum + 1.0;
+        // Below the smallest normal number a unit is absolute: one, and half of one for the quotient.
+        let allowed = 1.01 * roundings * ROUNDING * expected + 1.5 * f64::from(f32::from_bits(1));
         if (f64::from(found) - expected).abs() > allowed {
             return Err(format!("{i}: expected {expected:e}, found {found:e}"));
         }
@@ -236,7 +255,7 @@ proptest! {
         prop_assume!(moments(&row).variance > 1.0);
         let (weight, bias) = (vec![1.0; row.len()], vec![0.0; row.len()]);
         let mut out = vec![0.0; row.len()];
-        normalize(&row, 0.0, &weight, &bias, &mut out).expect("equal lengths");
+        normalize(Isa::best(), &row, 0.0, &weight, &bias, &mut out).expect("equal lengths");
         let Moments { mean, variance } = moments(&out);
         prop_assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-6, "{mean} {variance}");
     }

@@ -26,8 +26,8 @@
 mod error;
 
 pub use error::Error;
-use llorch_numerics::{Dim, PackedMatrix, check_shape};
-use ndarray::{Array1, Array4, ArrayView1, ArrayView2, ArrayView3};
+use llorch_numerics::{Cpu, Dim, PackedMatrix, ShapeError, check_shape};
+use ndarray::{Array1, Array4, ArrayView1, ArrayView2, ArrayView3, Axis, Slice};
 
 /// What this crate's own types are made of, for those who depend on it alone.
 pub use llorch_numerics as numerics;
@@ -36,9 +36,19 @@ pub use ndarray;
 /// The projection `c_attn`.
 #[derive(Clone, Debug)]
 pub struct Qkv {
+    q: Third,
+    k: Third,
+    v: Third,
+    heads: usize,
+    cpu: Cpu,
+}
+
+/// C of the fused projection's 3C columns: [C, C] and \[C\]. Packed apart, each third is made where it is
+/// wanted and never copied out of the whole.
+#[derive(Clone, Debug)]
+struct Third {
     weight: PackedMatrix,
     bias: Array1<f32>,
-    heads: usize,
 }
 
 /// Queries, keys and values of T positions, each [B, T, H, D].
@@ -72,11 +82,27 @@ impl Qkv {
         if heads == 0 || !channels.is_multiple_of(heads) {
             return Err(Error::Heads { channels, heads });
         }
+        let third = |index: usize| -> Result<Third, Error> {
+            let columns = Slice::from(index * channels..(index + 1) * channels);
+            let weight = weight.slice_axis(Axis(1), columns);
+            Ok(Third {
+                weight: PackedMatrix::from_in_out(&Cpu::default(), weight)?,
+                bias: bias.slice_axis(Axis(0), columns).to_owned(),
+            })
+        };
         Ok(Qkv {
-            weight: PackedMatrix::from_in_out(weight)?,
-            bias: bias.to_owned(),
+            q: third(0)?,
+            k: third(1)?,
+            v: third(2)?,
             heads,
+            cpu: Cpu::default(),
         })
+    }
+
+    /// The same layer on other threads or another instruction set than [`Cpu::default`]'s; same bits.
+    pub fn on(self, cpu: &Cpu) -> Self {
+        let cpu = cpu.clone();
+        Qkv { cpu, ..self }
     }
 
     /// Projects x, [B, T, C].
@@ -84,21 +110,29 @@ impl Qkv {
     /// # Errors
     /// [`Error::Shape`] where x has another shape or a size of zero.
     pub fn forward(&self, x: ArrayView3<f32>) -> Result<Heads, Error> {
-        let channels = self.weight.inputs();
+        let channels = self.q.weight.inputs();
         let expected = [Dim::Any("B"), Dim::Any("T"), Dim::Is(channels)];
         check_shape("x", x.shape(), &expected)?;
         let (batch, tokens, _) = x.dim();
-        let fused = self.weight.multiply(x, Some(self.bias.view()))?;
-        let dim = channels / self.heads;
-        let third = |index: usize| {
-            Array4::from_shape_fn((batch, tokens, self.heads, dim), |(b, t, h, d)| {
-                fused[[b, t, index * channels + h * dim + d]]
+        let split = [batch, tokens, self.heads, channels / self.heads];
+        // A position's C channels are its heads' D channels, one head after the other.
+        let heads = |third: &Third| -> Result<Array4<f32>, Error> {
+            let bias = Some(third.bias.view());
+            let fused = third.weight.multiply(&self.cpu, x, bias, None)?;
+            let found = fused.shape().to_vec();
+            fused.into_shape_with_order(split).map_err(|_| {
+                let expected = split.map(Dim::Is).to_vec();
+                Error::Shape(ShapeError {
+                    what: "heads",
+                    expected,
+                    found,
+                })
             })
         };
         Ok(Heads {
-            q: third(0),
-            k: third(1),
-            v: third(2),
+            q: heads(&self.q)?,
+            k: heads(&self.k)?,
+            v: heads(&self.v)?,
         })
     }
 }

@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+
 use common::Parts;
 use llorch_fixtures::{
     Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
     assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
 };
+use llorch_numerics::{Cpu, Isa};
 use llorch_qkv::{Heads, Qkv};
 use ndarray::{Array3, ArrayView3, Axis, s};
 
@@ -29,6 +32,22 @@ fn runs_and_threads_agree() {
         || forward(&qkv, x.view()),
         || forward(&parts.build(), x.view()),
     );
+}
+
+/// Threads of its own, those of the caller being tested above.
+#[test]
+fn threads_and_instruction_sets_of_its_own_agree() {
+    let (parts, x) = right();
+    let alone = forward(&parts.build(), x.view());
+    for isa in Isa::available() {
+        for threads in [1, 2, 3, 8].map(NonZeroUsize::new) {
+            let cpu = Cpu::new(threads.expect("some")).and_then(|cpu| cpu.with_isa(isa));
+            let qkv = parts
+                .build()
+                .on(&cpu.expect("an available instruction set"));
+            assert_eq!(forward(&qkv, x.view()), alone, "{threads:?}, {isa}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use llorch_attention::Attention;
 use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
 use llorch_mlp::Mlp;
-use llorch_model::{self as model, Probe};
+use llorch_model::{self as model, Cpu, Probe};
 use llorch_numerics::{KvPanels, Scoped, offer};
 use llorch_parity::{Judge, Trace};
 use llorch_qkv::Qkv;
@@ -66,6 +66,7 @@ struct Room {
     site: String,
     layer: usize,
     kind: Kind,
+    cpu: Cpu,
 }
 
 enum Kind {
@@ -81,10 +82,18 @@ enum Kind {
 
 /// The rooms of a checkpoint, in the order of execution.
 fn rooms(checkpoint: usize, run: &Run) -> Result<Vec<Room>> {
-    let (weights, config) = (&run.model.weights, &run.model.config);
-    let norm = |name: &str| model::layer_norm(weights, config, name);
+    let (weights, config, cpu) = (&run.model.weights, &run.model.config, &run.cpu);
+    let norm = |name: &str| model::layer_norm(weights, config, name).map(|norm| norm.on(cpu));
     let mut rooms = Vec::new();
-    let mut add = |layer, site: String, kind| rooms.push(Room { site, layer, kind });
+    let mut add = |layer, site: String, kind| {
+        let cpu = cpu.clone();
+        rooms.push(Room {
+            site,
+            layer,
+            kind,
+            cpu,
+        });
+    };
     let layers = config.n_layer();
     for layer in 0..layers {
         let site = |name: &str| format!("h.{layer}.{name}");
@@ -97,16 +106,16 @@ fn rooms(checkpoint: usize, run: &Run) -> Result<Vec<Room>> {
                 add(layer, second, kind);
             }
             2 => {
-                let qkv = model::qkv(weights, config, layer)?;
+                let qkv = model::qkv(weights, config, layer)?.on(cpu);
                 add(layer, site("attn."), Kind::Qkv(qkv));
             }
             3 => add(layer, site("attn.cache."), Kind::Cache),
             4 | 5 => {
-                let attention = model::attention(weights, config, layer)?;
+                let attention = model::attention(weights, config, layer)?.on(cpu);
                 add(layer, site("attn."), Kind::Attention(attention));
             }
             _ => {
-                let mlp = model::mlp(weights, config, layer)?;
+                let mlp = model::mlp(weights, config, layer)?.on(cpu);
                 add(layer, site("mlp."), Kind::Mlp(mlp));
             }
         }
@@ -181,7 +190,7 @@ impl Room {
             let mut panels = KvPanels::new(rows.len(), seen.len(), heads, dim)?;
             let k = part(k.view(), rows.clone(), seen.clone());
             let v = part(v.view(), rows.clone(), seen);
-            panels.append(k.view(), v.view())?;
+            panels.append(&self.cpu, k.view(), v.view())?;
             let mut recorder = Recorder::new(wanted);
             let probe = recorder.call(inputs.call);
             let q = part(q.view(), rows, positions);
@@ -201,7 +210,7 @@ impl Room {
             v.push(new_v);
         }
         let (keys, values) = match cut {
-            Cut::Whole => fill(&k, &v)?,
+            Cut::Whole => fill(&self.cpu, &k, &v)?,
             Cut::Positions => {
                 let (k, v) = (join(&k, 1)?, join(&v, 1)?);
                 let mut rows = (Vec::new(), Vec::new());
@@ -211,7 +220,7 @@ impl Room {
                         let each = positions.map(|t| part(whole.view(), row..row + 1, t..t + 1));
                         each.collect()
                     };
-                    let (keys, values) = fill(&positions_of(&k), &positions_of(&v))?;
+                    let (keys, values) = fill(&self.cpu, &positions_of(&k), &positions_of(&v))?;
                     rows.0.push(keys);
                     rows.1.push(values);
                 }
@@ -230,11 +239,11 @@ impl Room {
 type OnStream<'a> = dyn Fn(Array3<f32>, &mut dyn Probe) -> Result<()> + 'a;
 
 /// Appends piece after piece to one cache and reads it back.
-fn fill(k: &[Array4<f32>], v: &[Array4<f32>]) -> Result<(Array4<f32>, Array4<f32>)> {
+fn fill(cpu: &Cpu, k: &[Array4<f32>], v: &[Array4<f32>]) -> Result<(Array4<f32>, Array4<f32>)> {
     let first = k.first().context("a case without calls")?;
     let (batch, _, heads, dim) = first.dim();
     let positions = k.iter().map(|k| k.dim().1).sum();
-    let mut cache = KvCache::new(batch, positions, heads, dim)?;
+    let mut cache = KvCache::new(batch, positions, heads, dim)?.on(cpu);
     for (k, v) in k.iter().zip(v) {
         cache.append(k.view(), v.view())?;
     }

@@ -12,7 +12,7 @@ mod sampling;
 mod sites;
 
 use anyhow::Result;
-use llorch_model::Gpt2;
+use llorch_model::{Cpu, Gpt2};
 use llorch_parity::{Evidence, Judge, Judgement, Trace, TraceError};
 use serde::Serialize;
 
@@ -80,6 +80,8 @@ pub const CHECKPOINTS: [Checkpoint; 12] = {
 
 /// What all checkpoints of a run share.
 pub struct Run<'a> {
+    /// What everything runs on.
+    pub cpu: Cpu,
     pub model: &'a ModelDir,
     pub references: &'a References,
     /// What makes them anew.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use llorch_model::Gpt2;
+use llorch_model::{Cpu, Gpt2};
 use llorch_parity::{Evidence, Judgement, ManifestError, Verdict};
 use serde::Serialize;
 use serde_json::json;
@@ -19,7 +19,8 @@ use crate::{explain, root};
 
 /// Runs the checkpoints in order and stops at the first that is not a PASS.
 ///
-/// Exit codes: 0 all PASS, 1 FAIL, 2 misuse, 3 INCONCLUSIVE.
+/// LLORCH_THREADS and LLORCH_ISA choose what it runs on. Exit codes: 0 all PASS, 1 FAIL, 2 misuse,
+/// 3 INCONCLUSIVE.
 #[derive(clap::Args)]
 pub struct Options {
     /// `tiny`, the embedded model, or the path of a Hugging Face model folder
@@ -66,6 +67,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// Judges the model at a place and prints what came of it.
 fn judge(options: &Options, place: Place) -> Result<ExitCode> {
     let asked = usize::from(options.checkpoint);
+    let cpu = Cpu::from_env()?;
     let model = ModelDir::open_at(place)?;
     let references = match References::open(&model, options.refs.as_deref()) {
         Ok(references) => references,
@@ -77,8 +79,9 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
     let gpt2 = model.missing.is_empty() && asked > 6;
     let run = Run {
         gpt2: gpt2
-            .then(|| Gpt2::load(&model.weights, &model.config))
+            .then(|| Gpt2::load(&model.weights, &model.config, &cpu))
             .transpose()?,
+        cpu,
         model: &model,
         references: &references,
         refs_command: refs_command(options),
@@ -213,7 +216,7 @@ fn write(model: &str, verdict: &serde_json::Value) -> Result<String> {
 }
 
 /// What git says, or nothing where this is no checkout.
-fn git(arguments: &[&str]) -> Option<String> {
+pub fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .args(arguments)
         .current_dir(root())

@@ -3,7 +3,7 @@
 
 use llorch_attention::Attention;
 use llorch_fixtures::{Case, Fixture, bits};
-use llorch_numerics::{KvPanels, Probe};
+use llorch_numerics::{Cpu, KvPanels, Probe};
 use llorch_parity::{Judgement, Rule};
 use ndarray::{Array1, Array2, Array3, Array4, ArrayD, ArrayViewD, s};
 
@@ -62,7 +62,7 @@ impl Input {
         let (batch, _, heads, dim) = self.k.dim();
         let mut panels = KvPanels::new(batch, stored, heads, dim).expect("panels");
         let first = s![.., ..stored, .., ..];
-        let appended = panels.append(self.k.slice(first), self.v.slice(first));
+        let appended = panels.append(&Cpu::default(), self.k.slice(first), self.v.slice(first));
         appended.expect("room for the positions");
         panels
     }

@@ -6,7 +6,7 @@ use llorch_kv_cache::KvCache;
 use llorch_layernorm::LayerNorm;
 use llorch_mlp::Mlp;
 use llorch_model::{Config, Probe, Weights, attention, layer_norm, mlp, qkv};
-use llorch_numerics::{PackedMatrix, Scoped};
+use llorch_numerics::{Cpu, PackedMatrix, Scoped};
 use llorch_parity::Trace;
 use llorch_qkv::Qkv;
 use ndarray::{Array, Array2, Array3, Axis, Dimension};
@@ -58,7 +58,7 @@ pub fn plain() -> Plain {
     };
     let wte = rows("wte.weight", config.vocab_size());
     Plain {
-        head: PackedMatrix::from_out_in(wte.view()).expect("a head"),
+        head: PackedMatrix::from_out_in(&Cpu::default(), wte.view()).expect("a head"),
         wpe: rows("wpe.weight", config.n_positions()),
         layers: (0..LAYERS).map(layer).collect(),
         ln_f: Some(norm("ln_f")),
@@ -113,7 +113,8 @@ impl Plain {
             x = norm.forward(x.view()).expect("ln_f");
         }
         show(probe, "ln_f", &x);
-        let logits = self.head.multiply(x.view(), None).expect("logits");
+        let logits = self.head.multiply(&Cpu::default(), x.view(), None, None);
+        let logits = logits.expect("logits");
         show(probe, "logits", &logits);
         logits
     }
