@@ -7,7 +7,7 @@ use ndarray::ArrayViewMut2;
 use crate::activation::Activation;
 use crate::isa::Kernel;
 use crate::panel::{self, CHUNK, Lanes, Product, Tile, WIDTH};
-use crate::simd::{LANES, Simd, store};
+use crate::simd::{LANES, Simd, load, store};
 
 /// Rows of a panel that all rows of x are multiplied with before the next ones are. A longer panel would
 /// not stay in the second-level cache from one block of rows to the next.
@@ -22,8 +22,8 @@ pub(crate) struct Multiply<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) inputs: usize,
     pub(crate) panels: &'a [Lanes],
-    /// From the first of these panels on.
-    pub(crate) bias: Option<&'a [Lanes]>,
+    /// From the first of these columns on.
+    pub(crate) bias: Option<&'a [f32]>,
     pub(crate) activation: Option<Activation>,
     pub(crate) out: ArrayViewMut2<'a, f32>,
 }
@@ -99,20 +99,20 @@ impl Multiply<'_> {
     /// Adds the bias, applies the activation and stores a tile of some rows and one panel's columns.
     #[inline(always)]
     fn finish<S: Simd>(&mut self, simd: S, tile: &Tile, rows: Range<usize>, panel: usize) {
-        let bias = self.bias.map(|bias| &bias[panel]);
         for (lanes, m) in tile.iter().zip(rows) {
             let mut out = self.out.row_mut(m);
             // A row of a part of the columns of an array in standard layout.
             let out = out.as_slice_mut().unwrap_or_default();
             for vector in 0..2 {
+                let first = panel * WIDTH + vector * LANES;
                 let mut sums = simd.load(&lanes[vector]);
-                if let Some(bias) = bias {
-                    sums = simd.add(sums, simd.load(&bias[vector]));
+                if let Some(bias) = self.bias {
+                    sums = simd.add(sums, load(simd, bias.get(first..).unwrap_or_default()));
                 }
                 if let Some(activation) = self.activation {
                     sums = activation.lanes(simd, sums);
                 }
-                let out = out.get_mut(panel * WIDTH + vector * LANES..);
+                let out = out.get_mut(first..);
                 store(simd, sums, out.unwrap_or_default());
             }
         }

@@ -127,7 +127,7 @@ impl PackedMatrix {
         // In standard layout, so a slice; its length is a multiple of K.
         let x = x.as_slice().unwrap_or_default();
         let mut out = cpu.array((x.len() / self.inputs, self.outputs));
-        let bias = bias.map(|bias| in_lanes(bias));
+        let bias = bias.map(|bias| bias.to_vec());
         self.fill(cpu, x, bias.as_deref(), activation, out.view_mut());
         let wrong = |_| ShapeError {
             what: "out",
@@ -142,7 +142,7 @@ impl PackedMatrix {
         &self,
         cpu: &Cpu,
         x: &[f32],
-        bias: Option<&[Lanes]>,
+        bias: Option<&[f32]>,
         activation: Option<Activation>,
         mut out: ArrayViewMut2<f32>,
     ) {
@@ -152,7 +152,7 @@ impl PackedMatrix {
             .lanes
             .chunks(share * self.inputs)
             .zip(out.axis_chunks_iter_mut(Axis(1), share * WIDTH))
-            .zip((0..).step_by(share))
+            .zip((0..).step_by(share * WIDTH))
             .map(|((panels, out), first)| Multiply {
                 x,
                 inputs: self.inputs,
@@ -179,20 +179,6 @@ fn pack(panel: &mut [Lanes], columns: ArrayView2<f32>) {
             }
         }
     }
-}
-
-/// A vector's values as the panels have their columns, zeros behind the last.
-fn in_lanes(values: ArrayView1<f32>) -> Vec<Lanes> {
-    let mut lanes = vec![Lanes::default(); values.len().div_ceil(WIDTH)];
-    for (lane, &value) in lanes
-        .as_flattened_mut()
-        .as_flattened_mut()
-        .iter_mut()
-        .zip(values)
-    {
-        *lane = value;
-    }
-    lanes
 }
 
 #[cfg(test)]

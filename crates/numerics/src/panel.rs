@@ -60,31 +60,67 @@ impl Product<'_> {
     /// Runs it, with sums in chunks of `LENGTH`.
     #[inline(always)]
     pub(crate) fn run<S: Simd, const LENGTH: usize>(self, simd: S) {
-        // The numbers of rows and vectors are constants: only then do the sums stay in registers.
-        match self.rows.len() {
-            1 => self.height::<S, 1, LENGTH>(simd),
-            2 => self.height::<S, 2, LENGTH>(simd),
-            3 => self.height::<S, 3, LENGTH>(simd),
-            4 => self.height::<S, 4, LENGTH>(simd),
-            5 => self.height::<S, 5, LENGTH>(simd),
-            6 => self.height::<S, 6, LENGTH>(simd),
-            // `blocks` makes none that is higher.
-            _ => {}
+        // The numbers of rows and vectors are constants: only then do the sums stay in registers. Few rows
+        // leave room for the sums of several panels, and memory gives several streams faster than one.
+        if S::VECTORS == 2 {
+            match self.rows.len() {
+                1 => self.pass::<S, 1, 8, 0, LENGTH>(simd),
+                2 => self.pass::<S, 2, 4, 0, LENGTH>(simd),
+                3 => self.pass::<S, 3, 4, 0, LENGTH>(simd),
+                4 => self.pass::<S, 4, 2, 0, LENGTH>(simd),
+                5 => self.pass::<S, 5, 2, 0, LENGTH>(simd),
+                6 => self.pass::<S, 6, 2, 0, LENGTH>(simd),
+                // `blocks` makes none that is higher.
+                _ => {}
+            }
+        } else {
+            match self.rows.len() {
+                1 => self.pass::<S, 1, 2, 0, LENGTH>(simd),
+                2 => self.twice::<S, 2, LENGTH>(simd),
+                3 => self.twice::<S, 3, LENGTH>(simd),
+                4 => self.twice::<S, 4, LENGTH>(simd),
+                5 => self.twice::<S, 5, LENGTH>(simd),
+                6 => self.twice::<S, 6, LENGTH>(simd),
+                _ => {}
+            }
         }
     }
 
+    /// One of the panels' two vectors after the other.
     #[inline(always)]
-    fn height<S: Simd, const M: usize, const LENGTH: usize>(mut self, simd: S) {
-        if S::VECTORS == 2 {
-            simd.call(Tiles::<M, 2, 0, LENGTH>(&mut self));
-        } else {
-            simd.call(Tiles::<M, 1, 0, LENGTH>(&mut self));
-            simd.call(Tiles::<M, 1, 1, LENGTH>(&mut self));
+    fn twice<S: Simd, const M: usize, const LENGTH: usize>(mut self, simd: S) {
+        simd.call(Tiles::<M, 1, 0, LENGTH>(&mut self));
+        simd.call(Tiles::<M, 1, 1, LENGTH>(&mut self));
+    }
+
+    /// V vectors at a time; the panels that are left over, two.
+    #[inline(always)]
+    fn pass<S: Simd, const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>(
+        mut self,
+        simd: S,
+    ) {
+        let whole = self.tiles.len() / (V / 2) * (V / 2);
+        let (tiles, rest) = self.tiles.split_at_mut(whole);
+        let mut last = Product {
+            panels: self.panels.get(whole * self.inputs..).unwrap_or_default(),
+            next: self.next.get(whole * self.inputs..).unwrap_or_default(),
+            k: self.k.clone(),
+            fetched: self.fetched.clone(),
+            tiles: rest,
+            ..self
+        };
+        if !last.tiles.is_empty() {
+            simd.call(Tiles::<M, 2, FIRST, LENGTH>(&mut last));
+        }
+        self.tiles = tiles;
+        if !self.tiles.is_empty() {
+            simd.call(Tiles::<M, V, FIRST, LENGTH>(&mut self));
         }
     }
 }
 
-/// A product of M rows with V of each panel's two vectors, from `FIRST` on, in chunks of `LENGTH`.
+/// A product of M rows with V vectors of the panels, in chunks of `LENGTH`: both vectors of each of V / 2
+/// panels, or vector `FIRST` of one.
 ///
 /// The sums of chunks are added up one after the other. This is the one order in which products are
 /// summed: an element's bits depend on its own row and column and not on M, on the other rows, or on
@@ -92,6 +128,9 @@ impl Product<'_> {
 struct Tiles<'a, 'b, const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>(
     &'b mut Product<'a>,
 );
+
+/// The most panels at a time.
+const PANELS: usize = 4;
 
 impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize> Kernel
     for Tiles<'_, '_, M, V, FIRST, LENGTH>
@@ -111,26 +150,31 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize> Ke
             ref mut tiles,
         } = *self.0;
         let rows: [&[f32]; M] = std::array::from_fn(|m| &rows[m][k.start..]);
-        for (p, tile) in tiles.iter_mut().enumerate() {
-            let panel = &panels[p * inputs + k.start..(p + 1) * inputs];
-            let ahead = p * inputs + fetched.start..p * inputs + fetched.end;
+        let together = V.div_ceil(2);
+        for (p, tiles) in tiles.chunks_mut(together).enumerate() {
+            let first = p * together * inputs;
+            let mut part: [&[Lanes]; PANELS] = Default::default();
+            for (i, part) in part.iter_mut().take(together).enumerate() {
+                *part = &panels[first + i * inputs + k.start..first + (i + 1) * inputs];
+            }
+            let ahead = first + fetched.start..first + fetched.end;
             let ahead = next.get(ahead).unwrap_or_default();
             let mut total = [[simd.splat(0.0); V]; M];
             if k.start > 0 {
                 for m in 0..M {
                     for v in 0..V {
-                        total[m][v] = simd.load(&tile[m][FIRST + v]);
+                        total[m][v] = simd.load(&tiles[v / 2][m][(FIRST + v) % 2]);
                     }
                 }
             }
             let total = if causal {
-                Self::staircase(simd, rows, panel, k.len(), total)
+                Self::staircase(simd, rows, part, k.len(), total)
             } else {
-                Self::whole(simd, rows, &panel[..k.len()], ahead, total)
+                Self::whole(simd, rows, part, k.len(), ahead, total)
             };
             for m in 0..M {
                 for v in 0..V {
-                    simd.store(total[m][v], &mut tile[m][FIRST + v]);
+                    simd.store(total[m][v], &mut tiles[v / 2][m][(FIRST + v) % 2]);
                 }
             }
         }
@@ -140,20 +184,23 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize> Ke
 impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
     Tiles<'_, '_, M, V, FIRST, LENGTH>
 {
-    /// Adds the rows times a panel to the totals.
+    /// Adds the rows times the first `length` rows of the panels to the totals.
     #[inline(always)]
     fn whole<S: Simd>(
         simd: S,
         rows: [&[f32]; M],
-        panel: &[Lanes],
+        panels: [&[Lanes]; PANELS],
+        length: usize,
         ahead: &[Lanes],
         mut total: [[S::F32; V]; M],
     ) -> [[S::F32; V]; M] {
-        let (steps, rest) = panel.as_chunks::<STEP>();
-        let chunks = panel.len().div_ceil(LENGTH);
+        let steps: [&[[Lanes; STEP]]; PANELS] =
+            panels.map(|panel| panel[..panel.len().min(length)].as_chunks().0);
+        let count = length / STEP;
+        let chunks = length.div_ceil(LENGTH);
         let mut ahead = ahead.chunks(ahead.len().div_ceil(chunks.max(1)).max(1));
-        for start in (0..panel.len().div_ceil(STEP)).step_by(LENGTH / STEP) {
-            let end = steps.len().min(start + LENGTH / STEP);
+        for start in (0..length.div_ceil(STEP)).step_by(LENGTH / STEP) {
+            let end = count.min(start + LENGTH / STEP);
             for lanes in ahead.next().unwrap_or_default() {
                 simd.prefetch(lanes);
             }
@@ -161,13 +208,27 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
             for i in start..end {
                 let rows: [&[f32; STEP]; M] = rows.map(|row| &row.as_chunks().0[i]);
                 for k in 0..STEP {
-                    Self::step(simd, &mut sum, rows.map(|row| &row[..]), k, &steps[i][k]);
+                    // Few rows wait for memory: a kilobyte ahead of each stream is what they gain most from.
+                    if V > 2 && i + 1 < count {
+                        for panel in 0..V / 2 {
+                            simd.prefetch(&steps[panel][i + 1][k]);
+                        }
+                    }
+                    let mut vectors = [simd.splat(0.0); V];
+                    for v in 0..V {
+                        vectors[v] = simd.load(&steps[v / 2][i][k][(FIRST + v) % 2]);
+                    }
+                    for m in 0..M {
+                        let x = simd.splat(rows[m][k]);
+                        for v in 0..V {
+                            sum[m][v] = simd.fma(x, vectors[v], sum[m][v]);
+                        }
+                    }
                 }
             }
             if end - start < LENGTH / STEP {
-                let rows = rows.map(|row| &row[end * STEP..]);
-                for k in 0..rest.len() {
-                    Self::step(simd, &mut sum, rows, k, &rest[k]);
+                for k in end * STEP..length {
+                    Self::step(simd, &mut sum, rows, panels, k);
                 }
             }
             add(simd, &mut total, sum);
@@ -175,21 +236,21 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
         total
     }
 
-    /// Row m over the first `seen + m` rows of the panel. What a row does not see is not multiplied by zero,
+    /// Row m over the first `seen + m` rows of the panels. What a row does not see is not multiplied by zero,
     /// it is not looked at.
     #[inline(always)]
     fn staircase<S: Simd>(
         simd: S,
         rows: [&[f32]; M],
-        panel: &[Lanes],
+        panels: [&[Lanes]; PANELS],
         seen: usize,
         total: [[S::F32; V]; M],
     ) -> [[S::F32; V]; M] {
         let whole = seen / LENGTH * LENGTH;
-        let mut total = Self::whole(simd, rows, &panel[..whole], &[], total);
+        let mut total = Self::whole(simd, rows, panels, whole, &[], total);
         let mut sum = [[simd.splat(0.0); V]; M];
         for k in whole..seen {
-            Self::step(simd, &mut sum, rows, k, &panel[k]);
+            Self::step(simd, &mut sum, rows, panels, k);
         }
         for m in 0..M {
             for v in 0..V {
@@ -198,7 +259,7 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
                         total[m][v] = simd.add(total[m][v], sum[m][v]);
                         sum[m][v] = simd.splat(0.0);
                     }
-                    let lanes = simd.load(&panel[k][FIRST + v]);
+                    let lanes = simd.load(&panels[v / 2][k][(FIRST + v) % 2]);
                     sum[m][v] = simd.fma(simd.splat(rows[m][k]), lanes, sum[m][v]);
                 }
             }
@@ -213,17 +274,14 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
         simd: S,
         sum: &mut [[S::F32; V]; M],
         rows: [&[f32]; M],
+        panels: [&[Lanes]; PANELS],
         k: usize,
-        lanes: &Lanes,
     ) {
-        let mut vectors = [simd.splat(0.0); V];
-        for v in 0..V {
-            vectors[v] = simd.load(&lanes[FIRST + v]);
-        }
         for m in 0..M {
             let x = simd.splat(rows[m][k]);
             for v in 0..V {
-                sum[m][v] = simd.fma(x, vectors[v], sum[m][v]);
+                let lanes = simd.load(&panels[v / 2][k][(FIRST + v) % 2]);
+                sum[m][v] = simd.fma(x, lanes, sum[m][v]);
             }
         }
     }
