@@ -103,9 +103,9 @@ impl Multiply<'_> {
             let mut out = self.out.row_mut(m);
             // A row of a part of the columns of an array in standard layout.
             let out = out.as_slice_mut().unwrap_or_default();
-            for vector in 0..2 {
+            for (vector, sums) in lanes.iter().enumerate() {
                 let first = panel * WIDTH + vector * LANES;
-                let mut sums = simd.load(&lanes[vector]);
+                let mut sums = simd.load(sums);
                 if let Some(bias) = self.bias {
                     sums = simd.add(sums, load(simd, bias.get(first..).unwrap_or_default()));
                 }

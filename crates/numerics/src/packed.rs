@@ -9,7 +9,7 @@ use crate::arena::Arena;
 use crate::cpu::Cpu;
 use crate::isa::dispatch_on;
 use crate::multiply::Multiply;
-use crate::panel::{Lanes, WIDTH};
+use crate::panel::{Lanes, ROWS, WIDTH};
 use crate::shape::{Dim, ShapeError, check_shape};
 use crate::simd::LANES;
 
@@ -147,7 +147,11 @@ impl PackedMatrix {
         mut out: ArrayViewMut2<f32>,
     ) {
         let panels = self.outputs.div_ceil(WIDTH);
-        let share = cpu.share(panels);
+        // Rows of a prompt go over groups of panels, which a small share would cut.
+        let share = match x.len() / self.inputs > ROWS {
+            true => cpu.share(panels.div_ceil(4)) * 4,
+            false => cpu.share(panels),
+        };
         let mut tasks: Vec<_> = self
             .lanes
             .chunks(share * self.inputs)

@@ -167,16 +167,24 @@ impl Kernel for Softmax<'_> {
     fn run<S: Simd>(self, simd: S) {
         let max = simd.splat(maximum(simd, self.0));
         let mut sum = Sum::new(simd);
-        for values in self.0.chunks_mut(LANES) {
-            let power = exp_lanes(simd, simd.sub(load(simd, values), max));
-            sum.add(simd.widen(power), values.len());
-            store(simd, power, values);
+        let (whole, rest) = self.0.as_chunks_mut();
+        for values in whole.iter_mut() {
+            let power = exp_lanes(simd, simd.sub(simd.load(values), max));
+            sum.add(simd.widen(power), LANES);
+            simd.store(power, values);
+        }
+        if !rest.is_empty() {
+            let power = exp_lanes(simd, simd.sub(load(simd, rest), max));
+            sum.add(simd.widen(power), rest.len());
+            store(simd, power, rest);
         }
         let inverse = simd.splat_f64(1.0 / sum.total());
-        for values in self.0.chunks_mut(LANES) {
-            let power = simd.widen(load(simd, values));
-            store(simd, simd.narrow(simd.mul_f64(power, inverse)), values);
+        for values in whole {
+            let power = simd.widen(simd.load(values));
+            simd.store(simd.narrow(simd.mul_f64(power, inverse)), values);
         }
+        let power = simd.widen(load(simd, rest));
+        store(simd, simd.narrow(simd.mul_f64(power, inverse)), rest);
     }
 }
 
