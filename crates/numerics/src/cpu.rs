@@ -25,6 +25,12 @@ pub enum CpuError {
         /// The one asked for.
         found: Isa,
     },
+    /// More threads than any machine has use for.
+    #[error("expected at most {} threads, found {found}", Cpu::MOST_THREADS)]
+    TooMany {
+        /// How many were asked for.
+        found: NonZeroUsize,
+    },
     /// The system does not start as many threads.
     #[error("expected to start {threads} threads")]
     Threads {
@@ -52,7 +58,8 @@ fn available() -> String {
 
 /// An instruction set and a number of threads, which a clone shares.
 ///
-/// The bits of a result depend on neither. Nothing is global: two of them in one process have threads of
+/// The bits of a result depend on neither, as long as its numbers are: which NaN a NaN is, is not promised,
+/// nor anything where a program has changed how the processor rounds or treats denormal numbers. Nothing is global: two of them in one process have threads of
 /// their own, and a server gives all its models the same one, which caps what they use together. While
 /// one caller's work runs on the threads, another's runs on its own thread alone.
 ///
@@ -76,11 +83,17 @@ impl Default for Cpu {
 }
 
 impl Cpu {
+    /// The most threads that can be asked for.
+    pub const MOST_THREADS: usize = 1024;
+
     /// That many threads, the caller's among them, and the best instruction set.
     ///
     /// # Errors
-    /// [`CpuError::Threads`].
+    /// [`CpuError::TooMany`], [`CpuError::Threads`].
     pub fn new(threads: NonZeroUsize) -> Result<Self, CpuError> {
+        if threads.get() > Self::MOST_THREADS {
+            return Err(CpuError::TooMany { found: threads });
+        }
         let pool = match threads.get() - 1 {
             0 => None,
             workers => {

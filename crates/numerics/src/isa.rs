@@ -16,8 +16,8 @@ pub enum Isa {
     Avx512,
     /// x86-64 with AVX2 and FMA.
     Avx2,
-    /// What the compiler's target guarantees. On x86-64 fused multiply-add is then a library call:
-    /// right to the bit, and slow.
+    /// What the compiler's target guarantees. On x86-64 fused multiply-add is then a call of the C
+    /// library: slow, and right to the bit where that library rounds once, as IEEE 754 asks.
     Portable,
 }
 

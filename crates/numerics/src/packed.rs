@@ -75,7 +75,14 @@ impl PackedMatrix {
     /// [`PackError::Shape`] where either size is zero, [`PackError::Memory`].
     pub fn from_out_in(cpu: &Cpu, weight: ArrayView2<f32>) -> Result<Self, PackError> {
         check_shape("weight", weight.shape(), &[Dim::Any("out"), Dim::Any("in")])?;
-        Self::from_in_out(cpu, weight.reversed_axes())
+        Self::from_in_out(cpu, weight.reversed_axes()).map_err(|error| match error {
+            PackError::Memory {
+                shape: [inputs, outputs],
+            } => PackError::Memory {
+                shape: [outputs, inputs],
+            },
+            other => other,
+        })
     }
 
     /// K, the length of an input row.

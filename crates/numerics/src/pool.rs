@@ -91,7 +91,8 @@ impl Pool {
             Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
             Err(TryLockError::WouldBlock) => return job(),
         };
-        *lock(&self.shared.panic) = None;
+        // One that was left when the caller panicked too. Not dropped: a payload's drop is foreign code.
+        mem::forget(lock(&self.shared.panic).take());
         // SAFETY: the reference is copied by workers only while it is in `shared.job`, and they count
         // themselves into `joined` under its lock. `Open`, dropped before this function returns or
         // unwinds, takes it out and waits until none of them is left, so no copy outlives `job`.
@@ -134,7 +135,7 @@ impl Drop for Open<'_> {
         while self.0.joined.load(SeqCst) > 0 {
             spins += 1;
             // With more threads than cores the one that is waited for may not be running.
-            if spins.is_multiple_of(4096) {
+            if spins.is_multiple_of(256) {
                 thread::yield_now();
             }
             hint::spin_loop();
@@ -166,7 +167,7 @@ impl Shared {
             };
             if let Some(job) = job {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
-                    *lock(&self.panic) = Some(panic);
+                    mem::forget(lock(&self.panic).replace(panic));
                 }
                 self.joined.fetch_sub(1, SeqCst);
             }
@@ -199,5 +200,44 @@ impl Shared {
         };
         self.sleepers.fetch_sub(1, SeqCst);
         round
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Its drop panics, as a payload's may.
+    struct Trap;
+
+    impl Drop for Trap {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    #[test]
+    fn panics_of_several_threads_leave_a_pool_that_works() {
+        let pool = Pool::new(3).unwrap();
+        let arrived = AtomicUsize::new(0);
+        let job = || {
+            arrived.fetch_add(1, SeqCst);
+            panic_any(Trap);
+        };
+        for _ in 0..50 {
+            let panic = catch_unwind(AssertUnwindSafe(|| pool.run(&job)));
+            mem::forget(panic.expect_err("every thread panics"));
+        }
+        assert!(arrived.load(SeqCst) >= 50);
+
+        let runs = AtomicUsize::new(0);
+        pool.run(&|| {
+            runs.fetch_add(1, SeqCst);
+        });
+        assert!(runs.load(SeqCst) >= 1);
+        assert_eq!(pool.shared.joined.load(SeqCst), 0);
     }
 }

@@ -34,11 +34,11 @@ impl Spare {
 
     pub(crate) fn give(&self, vector: Vec<f32>) {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() == KEPT {
-            // The one that has been of no use for longest.
+        spare.push(vector);
+        // The ones that have been of no use for longest make room.
+        while spare.len() > KEPT {
             spare.remove(0);
         }
-        spare.push(vector);
     }
 }
 

@@ -297,3 +297,13 @@ fn memory_that_was_handed_back_is_used_again() {
     assert_eq!(cpu.array(720).sum(), 0.0, "it was there once");
     assert_eq!(cpu.array((0, 3)).len(), 0);
 }
+
+#[test]
+fn more_threads_than_any_machine_has_are_refused() {
+    let most = NonZeroUsize::new(Cpu::MOST_THREADS + 1).expect("not zero");
+    let error = Cpu::new(most).expect_err("too many");
+    assert_eq!(
+        error.to_string(),
+        "expected at most 1024 threads, found 1025"
+    );
+}

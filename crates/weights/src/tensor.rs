@@ -149,8 +149,8 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Cow<'_, [f32]>> {
     }))
 }
 
-/// The place of the first NaN or infinity. The sum of 0 x is NaN exactly where there is one, and takes no
-/// branch: a model is read as fast as memory gives it.
+/// The place of the first NaN or infinity. 0 x is NaN exactly there, and asking so takes no branch: a model
+/// is read as fast as memory gives it.
 fn first_not_finite(values: &[f32]) -> Option<usize> {
     const LANES: usize = 64;
     let mut chunks = values.chunks(LANES).enumerate();

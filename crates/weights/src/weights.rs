@@ -127,7 +127,8 @@ impl Weights {
     }
 
     pub(crate) fn bytes(&self, entry: &Entry) -> &[u8] {
-        self.pages(entry).bytes()
+        // The range was checked against the file when it was opened, and a map keeps its length.
+        &self.files[entry.file].bytes()[entry.bytes.clone()]
     }
 
     fn pages(&self, entry: &Entry) -> Pages<'_> {

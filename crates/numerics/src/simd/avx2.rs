@@ -118,10 +118,14 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn exponent(self, a: [__m256; 2]) -> [__m256; 2] {
-        a.map(|a| {
-            // SAFETY: as in `splat`.
-            unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
-        })
+        let [low, high] = a;
+        // SAFETY: as in `splat`.
+        unsafe {
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(low))),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(high))),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -132,9 +136,15 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn load_f64(self, x: &[f64; LANES]) -> [__m256d; 4] {
-        let (quarters, _) = x.as_chunks::<4>();
-        // SAFETY: as in `splat`; four floats are read from each quarter, which holds four.
-        std::array::from_fn(|i| unsafe { _mm256_loadu_pd(quarters[i].as_ptr()) })
+        // SAFETY: as in `splat`; four floats are read from each quarter of sixteen.
+        unsafe {
+            [
+                _mm256_loadu_pd(x.as_ptr()),
+                _mm256_loadu_pd(x[4..].as_ptr()),
+                _mm256_loadu_pd(x[8..].as_ptr()),
+                _mm256_loadu_pd(x[12..].as_ptr()),
+            ]
+        }
     }
 
     #[inline(always)]
