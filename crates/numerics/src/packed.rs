@@ -201,7 +201,10 @@ mod tests {
 
     #[test]
     fn products_have_equal_bits_on_every_instruction_set() {
-        for (rows, inputs, outputs) in [(1, 1, 1), (2, 31, 33), (3, 65, 64), (13, 257, 95)] {
+        // The last three: panels in groups, k in strips, and both panels and strips left over.
+        let sizes = [(1, 1, 1), (2, 31, 33), (3, 65, 64), (13, 257, 95)];
+        let large = [(150, 700, 150), (13, 6200, 40), (1, 3100, 180)];
+        for (rows, inputs, outputs) in sizes.into_iter().chain(large) {
             let array = |seed, shape: (usize, usize)| {
                 Array2::from_shape_vec(shape, values(seed, shape.0 * shape.1)).unwrap()
             };

@@ -1,8 +1,8 @@
 //! Memory of intermediate values, used again.
 //!
 //! A layer's arrays are as large as the caches, and every layer makes and drops the same ones. Returned to
-//! the system each time, they would come back as new pages, and filling in those pages takes longer
-//! than the arithmetic of a whole step.
+//! the system each time, they would come back as new pages, and a long prompt would spend a good part of its
+//! time on having them cleared.
 
 use std::sync::{Mutex, PoisonError};
 

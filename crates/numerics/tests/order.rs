@@ -39,9 +39,13 @@ fn in_lanes(values: impl IntoIterator<Item = f64>) -> f64 {
 #[test]
 fn a_product_is_summed_in_chunks_and_the_bias_comes_last() {
     let cpu = Cpu::default();
-    for (rows, inputs) in [(5, 1), (1, 31), (6, 32), (7, 33), (13, 144), (5, 577)] {
-        let (x, weight) = (matrix(1, rows, inputs), matrix(2, inputs, 37));
-        let bias = Array1::from_vec(values(3, 37));
+    let small = [(5, 1), (1, 31), (6, 32), (7, 33), (13, 144), (5, 577)];
+    let small = small.map(|(rows, inputs)| (rows, inputs, 37));
+    // So large that panels go in groups and k in strips, with some of either left over.
+    let large = [(150, 700, 150), (13, 6200, 40), (1, 3100, 180)];
+    for (rows, inputs, outputs) in small.into_iter().chain(large) {
+        let (x, weight) = (matrix(1, rows, inputs), matrix(2, inputs, outputs));
+        let bias = Array1::from_vec(values(3, outputs));
         let packed = PackedMatrix::from_in_out(&cpu, weight.view()).expect("a matrix");
         let found = packed
             .multiply(&cpu, x.view(), Some(bias.view()), None)
