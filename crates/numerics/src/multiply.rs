@@ -22,9 +22,7 @@ pub(crate) struct Multiply<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) inputs: usize,
     pub(crate) panels: &'a [Lanes],
-    /// From the first of these columns on.
-    pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) activation: Option<Activation>,
+    pub(crate) finish: Finish<'a>,
     pub(crate) out: ArrayViewMut2<'a, f32>,
 }
 
@@ -34,6 +32,11 @@ impl Kernel for &mut Multiply<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let inputs = self.inputs;
+        // Rows of some columns of an array in standard layout.
+        let out = self.out.rows_mut().into_iter();
+        let mut out: Vec<&mut [f32]> = out
+            .map(|row| row.into_slice().unwrap_or_default())
+            .collect();
         let rows: Vec<&[f32]> = self.x.chunks_exact(inputs).collect();
         let blocks: Vec<Range<usize>> = panel::blocks(rows.len()).collect();
         let strips: Vec<Range<usize>> = strips(inputs).collect();
@@ -68,7 +71,8 @@ impl Kernel for &mut Multiply<'_> {
                     product.run::<S, CHUNK>(simd);
                     if k.end == inputs {
                         for (tile, panel) in tiles.iter().zip(start..) {
-                            self.finish(simd, tile, block.clone(), panel);
+                            let out = &mut out[block.clone()];
+                            self.finish.store(simd, tile, out, panel * WIDTH);
                         }
                     }
                 }
@@ -95,24 +99,33 @@ fn strips(inputs: usize) -> impl Iterator<Item = Range<usize>> {
     starts.map(move |start| start..inputs.min(start + length))
 }
 
-impl Multiply<'_> {
-    /// Adds the bias, applies the activation and stores a tile of some rows and one panel's columns.
+/// What is done to an element before it is stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    /// From the first of the columns on.
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) activation: Option<Activation>,
+}
+
+impl Finish<'_> {
+    /// Adds the bias, applies the activation and stores a tile in the columns from `first` on.
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, tile: &Tile, rows: Range<usize>, panel: usize) {
-        for (lanes, m) in tile.iter().zip(rows) {
-            let mut out = self.out.row_mut(m);
-            // A row of a part of the columns of an array in standard layout.
-            let out = out.as_slice_mut().unwrap_or_default();
-            for (vector, sums) in lanes.iter().enumerate() {
-                let first = panel * WIDTH + vector * LANES;
-                let mut sums = simd.load(sums);
-                if let Some(bias) = self.bias {
-                    sums = simd.add(sums, load(simd, bias.get(first..).unwrap_or_default()));
-                }
+    fn store<S: Simd>(self, simd: S, tile: &Tile, out: &mut [&mut [f32]], first: usize) {
+        let places = [first, first + LANES];
+        // What changes no number where it is added, not even the sign of a zero.
+        let mut bias = [simd.splat(-0.0); 2];
+        if let Some(all) = self.bias {
+            for (bias, first) in bias.iter_mut().zip(places) {
+                *bias = load(simd, all.get(first..).unwrap_or_default());
+            }
+        }
+        for (out, lanes) in out.iter_mut().zip(tile) {
+            for vector in 0..2 {
+                let mut sums = simd.add(simd.load(&lanes[vector]), bias[vector]);
                 if let Some(activation) = self.activation {
                     sums = activation.lanes(simd, sums);
                 }
-                let out = out.get_mut(first..);
+                let out = out.get_mut(places[vector]..);
                 store(simd, sums, out.unwrap_or_default());
             }
         }

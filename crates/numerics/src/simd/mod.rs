@@ -38,6 +38,13 @@ pub(crate) trait Simd: Copy {
     fn splat(self, x: f32) -> Self::F32;
     fn load(self, x: &[f32; LANES]) -> Self::F32;
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
+    /// Fewer than sixteen values, zeros after them.
+    #[inline(always)]
+    fn load_part(self, values: &[f32]) -> Self::F32 {
+        let mut padded = [0.0; LANES];
+        padded[..values.len()].copy_from_slice(values);
+        self.load(&padded)
+    }
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -71,11 +78,7 @@ pub(crate) trait Simd: Copy {
 pub(crate) fn load<S: Simd>(simd: S, values: &[f32]) -> S::F32 {
     match values.first_chunk() {
         Some(values) => simd.load(values),
-        None => {
-            let mut padded = [0.0; LANES];
-            padded[..values.len()].copy_from_slice(values);
-            simd.load(&padded)
-        }
+        None => simd.load_part(values),
     }
 }
 
