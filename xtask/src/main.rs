@@ -9,6 +9,7 @@ mod cases;
 mod checkpoints;
 mod model_dir;
 mod plain;
+mod port;
 mod python;
 mod references;
 mod refs;
