@@ -9,7 +9,7 @@ mod pieces;
 mod propagated;
 mod recorder;
 mod sampling;
-mod sites;
+pub mod sites;
 
 use anyhow::Result;
 use llorch_parity::{Evidence, Judge, Judgement, Trace, TraceError};

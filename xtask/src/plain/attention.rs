@@ -1,5 +1,7 @@
 //! Checkpoints 4 and 5.
 
+use std::f64::consts::LN_2;
+
 use anyhow::{Context, Result, ensure};
 use llorch_weights::Config;
 use ndarray::{Array3, Array4, ArrayView4, Axis};
@@ -79,8 +81,11 @@ pub fn probabilities(scores: ArrayView4<f32>, bug: Option<Bug>) -> Array4<f32> {
         _ => Axis(3),
     };
     let mut probs = scores.mapv(f64::from);
+    if bug == Some(Bug::SoftmaxBaseTwo) {
+        probs *= LN_2;
+    }
     for row in probs.lanes_mut(keys) {
-        softmax(row, bug);
+        softmax(row, bug == Some(Bug::SoftmaxWithoutMaximum));
     }
     probs.mapv(|p| p as f32)
 }
