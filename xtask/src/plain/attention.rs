@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 
 use anyhow::{Context, Result, ensure};
 use llorch_weights::Config;
-use ndarray::{Array3, Array4, ArrayView4, Axis};
+use ndarray::{Array3, Array4, ArrayView1, ArrayView4, Axis};
 
 use super::softmax::softmax;
 use super::{Bug, Conv1d, product};
@@ -57,8 +57,8 @@ pub fn scores(
     };
     let dot = |b: usize, h: usize, t: usize, s: usize| -> f64 {
         let mut sum = 0.0;
-        for d in 0..dim {
-            sum += f64::from(q[[b, t, h, d]]) * f64::from(k[[b, s, h, d]]);
+        for (&q, &k) in head(q, b, t, h).iter().zip(head(k, b, s, h)) {
+            sum += f64::from(q) * f64::from(k);
         }
         sum
     };
@@ -72,6 +72,13 @@ pub fn scores(
             }
         },
     ))
+}
+
+/// One head's channels at one position, [D], of [B, S, H, D].
+fn head(all: ArrayView4<f32>, b: usize, position: usize, h: usize) -> ArrayView1<f32> {
+    let row = all.index_axis_move(Axis(0), b);
+    row.index_axis_move(Axis(0), position)
+        .index_axis_move(Axis(0), h)
 }
 
 /// Softmax of the scores, [B, H, T, S], over the keys.
@@ -105,23 +112,26 @@ pub fn attention_out(
         probs.shape(),
         v.shape()
     );
-    let average = |b: usize, h: usize, t: usize, d: usize| -> f64 {
-        let mut sum = 0.0;
+    let mut average = Array4::zeros((batch, heads, new, dim));
+    for ((b, h, t), mut average) in ndarray::indices((batch, heads, new))
+        .into_iter()
+        .zip(average.rows_mut())
+    {
+        let mut sums = vec![0.0; dim];
         for s in 0..all {
-            sum += f64::from(probs[[b, h, t, s]]) * f64::from(v[[b, s, h, d]]);
-        }
-        sum
-    };
-    let merged = Array3::from_shape_fn((batch, new, heads * dim), |(b, t, c)| {
-        let (h, t, d) = match bug {
-            Some(Bug::MergeWithoutTranspose) => {
-                let flat = t * heads * dim + c;
-                (flat / (new * dim), flat / dim % new, flat % dim)
+            let p = f64::from(probs[[b, h, t, s]]);
+            for (sum, &v) in sums.iter_mut().zip(head(v, b, s, h)) {
+                *sum += p * f64::from(v);
             }
-            _ => (c / dim, t, c % dim),
-        };
-        average(b, h, t, d) as f32
-    });
+        }
+        average.assign(&ArrayView1::from(&sums).mapv(|sum| sum as f32));
+    }
+    let merged = match bug {
+        Some(Bug::MergeWithoutTranspose) => average,
+        _ => average.permuted_axes([0, 2, 1, 3]),
+    };
+    let merged = merged.as_standard_layout().into_owned();
+    let merged = merged.into_shape_with_order((batch, new, heads * dim))?;
     let weight = match bug {
         Some(Bug::ProjMissing) => return Ok(merged),
         Some(Bug::ProjTransposed) => c_proj.weight.reversed_axes(),

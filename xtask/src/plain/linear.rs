@@ -1,7 +1,7 @@
 //! Products with weights.
 
-use anyhow::{Result, ensure};
-use ndarray::{Array1, Array3, ArrayView1, ArrayView2, ArrayView3, Zip};
+use anyhow::{Context, Result, ensure};
+use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3};
 
 /// A linear layer as Hugging Face's `Conv1D` stores it: y = x @ weight + bias.
 #[derive(Clone, Copy, Debug)]
@@ -27,21 +27,21 @@ pub fn product(
         x.shape(),
         bias.map(|bias| bias.len())
     );
+    let weight = weight.as_standard_layout();
+    let weight = weight.as_slice().context("a weight in memory")?;
     let mut y = Array3::zeros((batch, tokens, outputs));
     for (x, mut y) in x.rows().into_iter().zip(y.rows_mut()) {
         // Every output's sum is one chain in the order of the inputs.
-        let mut sums = Array1::zeros(outputs);
-        let mut add = |x: f32, weights: ArrayView1<f32>| {
-            let add = |sum: &mut f64, &weight: &f32| *sum += f64::from(x) * f64::from(weight);
-            Zip::from(&mut sums).and(weights).for_each(add);
-        };
-        for (&x, weights) in x.iter().zip(weight.rows()) {
-            add(x, weights);
+        let mut sums = vec![0.0; outputs];
+        for (&x, weights) in x.iter().zip(weight.chunks_exact(outputs)) {
+            for (sum, &weight) in sums.iter_mut().zip(weights) {
+                *sum += f64::from(x) * f64::from(weight);
+            }
         }
-        if let Some(bias) = bias {
-            add(1.0, bias);
+        for (sum, &bias) in sums.iter_mut().zip(bias.iter().flatten()) {
+            *sum += f64::from(bias);
         }
-        y.assign(&sums.mapv(|sum| sum as f32));
+        y.assign(&ArrayView1::from(&sums).mapv(|sum| sum as f32));
     }
     Ok(y)
 }
