@@ -4,8 +4,9 @@ use std::f64::consts::LN_2;
 
 use anyhow::{Context, Result, ensure};
 use llorch_weights::Config;
-use ndarray::{Array3, Array4, ArrayView1, ArrayView4, Axis};
+use ndarray::{Array3, Array4, ArrayView2, ArrayView4, Axis};
 
+use super::linear::sums;
 use super::softmax::softmax;
 use super::{Bug, Conv1d, product};
 
@@ -55,30 +56,23 @@ pub fn scores(
         Some(Bug::MaskFinite) => f32::MIN,
         _ => f32::NEG_INFINITY,
     };
-    let dot = |b: usize, h: usize, t: usize, s: usize| -> f64 {
-        let mut sum = 0.0;
-        for (&q, &k) in head(q, b, t, h).iter().zip(head(k, b, s, h)) {
-            sum += f64::from(q) * f64::from(k);
+    let mut scores = Array4::from_elem((batch, heads, new, all), masked);
+    for (b, h) in each_head(batch, heads) {
+        let sums = sums(head(q, b, h), head(k, b, h).reversed_axes());
+        for ((t, s), sum) in sums.indexed_iter().filter(|((t, s), _)| *s < seen(*t)) {
+            scores[[b, h, t, s]] = (sum * scale) as f32;
         }
-        sum
-    };
-    Ok(Array4::from_shape_fn(
-        (batch, heads, new, all),
-        |(b, h, t, s)| {
-            if s < seen(t) {
-                (dot(b, h, t, s) * scale) as f32
-            } else {
-                masked
-            }
-        },
-    ))
+    }
+    Ok(scores)
 }
 
-/// One head's channels at one position, [D], of [B, S, H, D].
-fn head(all: ArrayView4<f32>, b: usize, position: usize, h: usize) -> ArrayView1<f32> {
-    let row = all.index_axis_move(Axis(0), b);
-    row.index_axis_move(Axis(0), position)
-        .index_axis_move(Axis(0), h)
+fn each_head(batch: usize, heads: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..batch).flat_map(move |b| (0..heads).map(move |h| (b, h)))
+}
+
+/// One row's head, [S, D], of [B, S, H, D].
+fn head(all: ArrayView4<f32>, b: usize, h: usize) -> ArrayView2<f32> {
+    all.index_axis_move(Axis(0), b).index_axis_move(Axis(1), h)
 }
 
 /// Softmax of the scores, [B, H, T, S], over the keys.
@@ -113,18 +107,13 @@ pub fn attention_out(
         v.shape()
     );
     let mut average = Array4::zeros((batch, heads, new, dim));
-    for ((b, h, t), mut average) in ndarray::indices((batch, heads, new))
-        .into_iter()
-        .zip(average.rows_mut())
-    {
-        let mut sums = vec![0.0; dim];
-        for s in 0..all {
-            let p = f64::from(probs[[b, h, t, s]]);
-            for (sum, &v) in sums.iter_mut().zip(head(v, b, s, h)) {
-                *sum += p * f64::from(v);
-            }
-        }
-        average.assign(&ArrayView1::from(&sums).mapv(|sum| sum as f32));
+    for (b, h) in each_head(batch, heads) {
+        let probs = probs.index_axis(Axis(0), b).index_axis_move(Axis(0), h);
+        let of_head = average.index_axis_mut(Axis(0), b);
+        let sums = sums(probs, head(v, b, h));
+        of_head
+            .index_axis_move(Axis(0), h)
+            .assign(&sums.mapv(|sum| sum as f32));
     }
     let merged = match bug {
         Some(Bug::MergeWithoutTranspose) => average,
