@@ -169,3 +169,45 @@ fn place(bug: Bug) -> Place {
         GenerationPromptAgain => at(12, By::Error, "-"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caught(checkpoint: usize, by: By, site: &str, input: Option<&'static str>) -> Caught {
+        Caught {
+            checkpoint,
+            input,
+            by,
+            site: site.to_owned(),
+            size: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_caught_elsewhere_or_not_at_all_is_not_as_expected() {
+        let expected = Expected::Caught(at(2, By::Shape, "h.0.attn.q"));
+        assert!(expected.is(Some(&caught(2, By::Shape, "h.0.attn.q", None))));
+        for other in [
+            caught(3, By::Shape, "h.0.attn.q", None),
+            caught(2, By::Values, "h.0.attn.q", None),
+            caught(2, By::Shape, "h.0.attn.k", None),
+            caught(2, By::Shape, "h.0.attn.q", Some("two rows")),
+        ] {
+            assert!(!expected.is(Some(&other)));
+            assert!(!Expected::Pass.is(Some(&other)));
+            assert!(!Expected::Unseen("one row").is(Some(&other)));
+        }
+        assert!(!expected.is(None));
+        assert!(Expected::Pass.is(None) && Expected::Unseen("one row").is(None));
+    }
+
+    /// A checkpoint without a mistake would be one that was never seen to fail.
+    #[test]
+    fn every_checkpoint_has_mistakes() {
+        for checkpoint in 1..=12 {
+            let own = |bug: &&Bug| place(**bug).checkpoint == checkpoint;
+            assert!(Bug::ALL.iter().filter(own).count() >= 2, "{checkpoint}");
+        }
+    }
+}

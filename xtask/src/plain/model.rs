@@ -1,7 +1,6 @@
 //! Checkpoints 7 to 9 and 12: the steps composed.
 
 use anyhow::{Context, Result, ensure};
-use llorch_parity::Trace;
 use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, ArrayViewD, Axis, Dimension, Slice};
 
 use super::{
@@ -82,24 +81,6 @@ pub fn generate(
     Ok(tokens.split_off(prompt.len()))
 }
 
-/// Every site of every call through one cache, under `{call}/{site}`.
-pub fn trace(weights: &Weights, calls: &[ArrayView2<u32>], bug: Option<Bug>) -> Result<Trace> {
-    let mut trace = Trace::new();
-    let batch = calls.first().map_or(0, |tokens| tokens.nrows());
-    let positions = calls.iter().map(|tokens| tokens.ncols()).sum();
-    let mut caches = new_caches(&weights.config, batch, positions);
-    for (call, tokens) in calls.iter().enumerate() {
-        let mut twice = Ok(());
-        let mut record = |site: &str, values: ArrayViewD<f32>| {
-            let inserted = trace.insert(format!("{call}/{site}"), values);
-            twice = std::mem::replace(&mut twice, Ok(())).and(inserted);
-        };
-        forward(weights, *tokens, &mut caches, bug, &mut record)?;
-        twice?;
-    }
-    Ok(trace)
-}
-
 /// The stream after the last normalisation, [B, T, C].
 fn hidden(
     weights: &Weights,
@@ -124,6 +105,16 @@ fn hidden(
         x = block(weights, layer, x, cache, bug, &mut scoped)?;
         show(record, &format!("h.{place}"), &x);
     }
+    last_norm(weights, x, bug, record)
+}
+
+/// The stream, [B, T, C], as the head reads it: through ln_f.
+pub fn last_norm(
+    weights: &Weights,
+    x: Array3<f32>,
+    bug: Option<Bug>,
+    record: Record,
+) -> Result<Array3<f32>> {
     let ln_f = weights.norm("ln_f", bug)?;
     let epsilon = weights.config.layer_norm_epsilon();
     let normal = match bug {
@@ -188,7 +179,7 @@ fn layers(count: usize, bug: Option<Bug>) -> Vec<usize> {
 }
 
 /// x + attn(ln_1(x)), then x + mlp(ln_2(x)): [B, T, C].
-fn block(
+pub fn block(
     weights: &Weights,
     layer: usize,
     x: Array3<f32>,
@@ -306,11 +297,27 @@ mod tests {
     use super::*;
     use crate::model_dir::ModelDir;
     use crate::references::References;
+    use llorch_parity::Trace;
     use ndarray::{IxDyn, Zip};
+
+    /// Every site of every call through one cache, under `{call}/{site}`.
+    fn trace(weights: &Weights, calls: &[ArrayView2<u32>]) -> Trace {
+        let mut trace = Trace::new();
+        let positions = calls.iter().map(|tokens| tokens.ncols()).sum();
+        let mut caches = new_caches(&weights.config, calls[0].nrows(), positions);
+        for (call, tokens) in calls.iter().enumerate() {
+            let mut record = |site: &str, values: ArrayViewD<f32>| {
+                let inserted = trace.insert(format!("{call}/{site}"), values);
+                inserted.expect("a site once");
+            };
+            forward(weights, *tokens, &mut caches, None, &mut record).expect("a run");
+        }
+        trace
+    }
 
     /// Every call of two cases, through a cache, at every site.
     #[test]
-    fn every_site_is_the_witness_s() {
+    fn every_site_agrees_with_the_witness() {
         let model = ModelDir::open("tiny").expect("the embedded model");
         let references = References::open(&model, None).expect("its references");
         let weights = Weights::load(&model.weights, &model.config).expect("weights");
@@ -328,7 +335,7 @@ mod tests {
             };
             let calls: Vec<Array2<u32>> = (0..traces.case.calls.len()).map(tokens).collect();
             let views: Vec<_> = calls.iter().map(|tokens| tokens.view()).collect();
-            let ours = trace(&weights, &views, None).expect("a run");
+            let ours = trace(&weights, &views);
             assert_eq!(ours.len(), views.len() * (3 + 14 * 4));
             for (site, tensor) in ours.iter() {
                 let ours = tensor.view::<f32, IxDyn>().expect("float32");

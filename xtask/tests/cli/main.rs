@@ -1,6 +1,7 @@
 //! The commands as a user runs them.
 
 mod bench;
+mod bugs;
 mod gate;
 mod runs_on;
 mod support;
