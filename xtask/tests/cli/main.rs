@@ -5,4 +5,5 @@ mod bugs;
 mod gate;
 mod runs_on;
 mod support;
+mod tampering;
 mod trace;
