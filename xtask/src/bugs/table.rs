@@ -75,16 +75,26 @@ fn line(outcome: &Outcome) -> [String; 6] {
         Expected::Unseen(_) => "not seen".to_owned(),
         Expected::Caught(place) => format!("{:>2} {}", place.checkpoint, place.by.name()),
     };
-    let wrong = if outcome.is_as_expected() {
-        ""
-    } else {
-        "  WRONG"
+    let wrong = match outcome.expected {
+        _ if outcome.is_as_expected() => String::new(),
+        Expected::Caught(place) => {
+            let input = place.input.unwrap_or("cases");
+            format!("  WRONG: expected {} on {input}", place.site)
+        }
+        _ => "  WRONG".to_owned(),
     };
     let [caught, site, input, size] = match &outcome.caught {
         None => ["PASS", "", "", ""].map(str::to_owned),
         Some(caught) => cells(caught),
     };
-    [what.to_owned(), expected, caught, site, input, size + wrong]
+    [
+        what.to_owned(),
+        expected,
+        caught,
+        site,
+        input,
+        size + &wrong,
+    ]
 }
 
 fn cells(caught: &Caught) -> [String; 4] {

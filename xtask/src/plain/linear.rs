@@ -8,7 +8,7 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3};
 pub struct Conv1d<'a> {
     /// [in, out].
     pub weight: ArrayView2<'a, f32>,
-    /// [out].
+    /// \[out\].
     pub bias: ArrayView1<'a, f32>,
 }
 

@@ -1,6 +1,7 @@
 //! Checkpoints 7 to 9 and 12: the steps composed.
 
 use anyhow::{Context, Result, ensure};
+use llorch_weights::Config;
 use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, ArrayViewD, Axis, Dimension, Slice};
 
 use super::{
@@ -12,7 +13,11 @@ use super::{
 pub type Record<'a> = &'a mut dyn FnMut(&str, ArrayViewD<f32>);
 
 /// An empty cache for every layer, for B rows of at most `capacity` positions.
-pub fn new_caches(config: &llorch_weights::Config, batch: usize, capacity: usize) -> Vec<Cache> {
+pub fn new_caches(config: &Config, batch: usize, capacity: usize, bug: Option<Bug>) -> Vec<Cache> {
+    let capacity = match bug {
+        Some(Bug::CacheOfAllLayers) => capacity * config.n_layer(),
+        _ => capacity,
+    };
     let cache = || Cache::new(batch, capacity, config.n_head(), config.head_dim());
     // One more, for the bug that runs a layer twice.
     (0..=config.n_layer()).map(|_| cache()).collect()
@@ -60,7 +65,7 @@ pub fn generate(
     bug: Option<Bug>,
 ) -> Result<Vec<u32>> {
     let limit = weights.config.n_positions();
-    let mut caches = new_caches(&weights.config, 1, limit);
+    let mut caches = new_caches(&weights.config, 1, limit, bug);
     let mut tokens = prompt.to_vec();
     let mut fed = prompt.to_vec();
     for _ in 0..new {
@@ -304,7 +309,7 @@ mod tests {
     fn trace(weights: &Weights, calls: &[ArrayView2<u32>]) -> Trace {
         let mut trace = Trace::new();
         let positions = calls.iter().map(|tokens| tokens.ncols()).sum();
-        let mut caches = new_caches(&weights.config, calls[0].nrows(), positions);
+        let mut caches = new_caches(&weights.config, calls[0].nrows(), positions, None);
         for (call, tokens) in calls.iter().enumerate() {
             let mut record = |site: &str, values: ArrayViewD<f32>| {
                 let inserted = trace.insert(format!("{call}/{site}"), values);
