@@ -108,6 +108,7 @@ fn place(bug: Bug) -> Place {
         | QkvReshapedHeadsFirst
         | QkvQueriesScaled => at(2, By::Values, "h.0.attn.q"),
         QkvKeysValuesSwapped | QkvBiasOfKeysMissing => at(2, By::Values, "h.0.attn.k"),
+        QkvOneOtherSum => at(2, By::Bits, "position by position"),
         QkvHeadsDimsExchanged | QkvBatchJoined => at(2, By::Shape, "h.0.attn.q"),
 
         CacheHeadsFirst | CacheStaleTail => at(3, By::Shape, "h.0.attn.cache.k"),

@@ -73,6 +73,8 @@ bugs! {
     QkvReshapedHeadsFirst,
     /// rows of the batch joined to one
     QkvBatchJoined,
+    /// one position projected in another order of summation than many
+    QkvOneOtherSum,
     /// queries scaled before they are stored
     QkvQueriesScaled,
 
