@@ -142,7 +142,7 @@ fn place(bug: Bug) -> Place {
         ExpansionTwo | ExpansionThree => at(6, By::Shape, "h.0.mlp.fc"),
         MlpProjBiasMissing => at(6, By::Values, "h.0.mlp.out"),
 
-        WteMissing | WpeMissing | WpeOffset | PositionsRestart | EmbedScaled => {
+        WteMissing | WpeMissing | WpeMissingForOne | WpeOffset | PositionsRestart | EmbedScaled => {
             at(7, By::Values, "embed")
         }
         PostNorm | LayersReversed => at(7, By::Values, "h.0.ln_1"),

@@ -175,6 +175,8 @@ bugs! {
     WteMissing,
     /// wpe not added
     WpeMissing,
+    /// wpe not added to a single token, as mlx-lm once did
+    WpeMissingForOne,
     /// positions counted from 1
     WpeOffset,
     /// positions restarting at every chunk

@@ -134,6 +134,7 @@ pub fn embed(
             match bug {
                 Some(Bug::WteMissing) => position,
                 Some(Bug::WpeMissing) => token,
+                Some(Bug::WpeMissingForOne) if new == 1 => token,
                 Some(Bug::EmbedScaled) => token * (channels as f32).sqrt() + position,
                 _ => token + position,
             }
