@@ -5,9 +5,12 @@
 mod say;
 
 mod bench;
+mod bugs;
 mod cases;
 mod checkpoints;
 mod model_dir;
+mod plain;
+mod port;
 mod python;
 mod references;
 mod refs;
@@ -25,6 +28,7 @@ use clap::Parser;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     Validate(validate::Options),
+    Bugs(bugs::Options),
     Refs(refs::Options),
     Trace(trace::Options),
     Bench(bench::Options),
@@ -36,6 +40,7 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Validate(options) => validate::run(&options),
+        Command::Bugs(options) => bugs::run(&options),
         Command::Refs(options) => refs::run(&options),
         Command::Trace(options) => trace::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -1,7 +1,9 @@
 //! The commands as a user runs them.
 
 mod bench;
+mod bugs;
 mod gate;
 mod runs_on;
 mod support;
+mod tampering;
 mod trace;
