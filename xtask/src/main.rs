@@ -8,6 +8,7 @@ mod bench;
 mod cases;
 mod checkpoints;
 mod model_dir;
+mod plain;
 mod python;
 mod references;
 mod refs;

@@ -1,0 +1,45 @@
+//! Products with weights.
+
+use anyhow::{Result, ensure};
+use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3};
+
+/// A linear layer as Hugging Face's `Conv1D` stores it: y = x @ weight + bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv1d<'a> {
+    /// [in, out].
+    pub weight: ArrayView2<'a, f32>,
+    /// [out].
+    pub bias: ArrayView1<'a, f32>,
+}
+
+/// x @ weight, plus the bias if there is one: [B, T, in] by [in, out] is [B, T, out].
+pub fn product(
+    x: ArrayView3<f32>,
+    weight: ArrayView2<f32>,
+    bias: Option<ArrayView1<f32>>,
+) -> Result<Array3<f32>> {
+    let (batch, tokens, inputs) = x.dim();
+    let outputs = weight.ncols();
+    ensure!(
+        inputs == weight.nrows() && bias.is_none_or(|bias| bias.len() == outputs),
+        "expected x and bias to fit a weight of {:?}, found {:?} and {:?}",
+        weight.shape(),
+        x.shape(),
+        bias.map(|bias| bias.len())
+    );
+    let mut y = Array3::zeros((batch, tokens, outputs));
+    for (x, mut y) in x.rows().into_iter().zip(y.rows_mut()) {
+        // Every output's sum is one chain in the order of the inputs.
+        let mut sums = vec![0.0; outputs];
+        for (&x, weights) in x.iter().zip(weight.rows()) {
+            for (sum, &weight) in sums.iter_mut().zip(weights) {
+                *sum += f64::from(x) * f64::from(weight);
+            }
+        }
+        for (sum, &bias) in sums.iter_mut().zip(bias.iter().flatten()) {
+            *sum += f64::from(bias);
+        }
+        y.assign(&ArrayView1::from(&sums).mapv(|sum| sum as f32));
+    }
+    Ok(y)
+}
