@@ -7,6 +7,7 @@ mod say;
 mod bench;
 mod cases;
 mod checkpoints;
+mod compare;
 mod model_dir;
 mod plain;
 mod python;
@@ -27,6 +28,7 @@ use clap::Parser;
 enum Command {
     Validate(validate::Options),
     Refs(refs::Options),
+    Compare(compare::Options),
     Trace(trace::Options),
     Bench(bench::Options),
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Validate(options) => validate::run(&options),
         Command::Refs(options) => refs::run(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Trace(options) => trace::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

@@ -222,7 +222,7 @@ impl Judged {
             Ok(Reading { values, layout, is_assumed }) => {
                 if is_assumed {
                     self.assumed.push(format!("{stem}: axes {layout}, the only order of this shape"));
-                } else if said.is_some() && layout != axes {
+                } else if against.is_users(said) && layout != axes {
                     self.assumed.push(format!("{stem}: axes {layout}"));
                 }
                 judged.values = part(values);
@@ -323,6 +323,10 @@ impl Judged {
 }
 
 impl Against<'_> {
+    fn is_users(&self, said: Option<&Layout>) -> bool {
+        said.is_some_and(|said| self.layouts.contains(said))
+    }
+
     /// What is known of the order of a tensor's axes: the user's word first, then the map's.
     fn said<'b>(&'b self, meaning: &'b Meaning, axes: &str) -> Option<&'b Layout> {
         let users = self.layouts.iter().find(|layout| layout.is_of(axes));

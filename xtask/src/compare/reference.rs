@@ -78,12 +78,9 @@ impl Call {
         let (Some(probs), Some(v)) = (self.witness(&at("probs")), self.witness(&at("cache.v"))) else {
             return;
         };
-        let shape = self.lengths.shape("BTHD");
-        let heads = ArrayD::from_shape_fn(IxDyn(&shape), |at| {
-            let (b, t, h, d) = (at[0], at[1], at[2], at[3]);
-            (0..v.shape()[1]).map(|s| probs[[b, h, t, s]] * v[[b, s, h, d]]).sum()
-        });
-        self.add(at("heads"), heads);
+        if let Some(heads) = weighted(probs, v) {
+            self.add(at("heads"), heads);
+        }
     }
 
     /// `mid`: the stream with attention's share, [B, T, C].
@@ -113,6 +110,21 @@ impl Reference {
             delta: self.delta.as_ref().map(last),
         }
     }
+}
+
+/// Probabilities, [B, H, T, S], times values, [B, S, H, D]: [B, T, H, D]. Nothing where they do not fit.
+pub fn weighted(probs: &ArrayD<f64>, v: &ArrayD<f64>) -> Option<ArrayD<f64>> {
+    let (&[batch, heads, tokens, total], &[rows, held, of, dim]) = (probs.shape(), v.shape()) else {
+        return None;
+    };
+    if (batch, heads, total) != (rows, of, held) {
+        return None;
+    }
+    let shape = [batch, tokens, heads, dim];
+    Some(ArrayD::from_shape_fn(IxDyn(&shape), |at| {
+        let (b, t, h, d) = (at[0], at[1], at[2], at[3]);
+        (0..total).map(|s| probs[[b, h, t, s]] * v[[b, s, h, d]]).sum()
+    }))
 }
 
 fn widened<T: Element + Into<f64>>(tensor: &Tensor) -> Option<ArrayD<f64>> {

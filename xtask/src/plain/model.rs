@@ -124,6 +124,16 @@ fn hidden(
         x = block(weights, layer, x, cache, bug, &mut scoped)?;
         show(record, &format!("h.{place}"), &x);
     }
+    last_norm(weights, x, bug, record)
+}
+
+/// The stream, [B, T, C], as the head reads it: through ln_f.
+pub fn last_norm(
+    weights: &Weights,
+    x: Array3<f32>,
+    bug: Option<Bug>,
+    record: Record,
+) -> Result<Array3<f32>> {
     let ln_f = weights.norm("ln_f", bug)?;
     let epsilon = weights.config.layer_norm_epsilon();
     let normal = match bug {
@@ -188,7 +198,7 @@ fn layers(count: usize, bug: Option<Bug>) -> Vec<usize> {
 }
 
 /// x + attn(ln_1(x)), then x + mlp(ln_2(x)): [B, T, C].
-fn block(
+pub fn block(
     weights: &Weights,
     layer: usize,
     x: Array3<f32>,

@@ -123,7 +123,7 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
 }
 
 /// What a verdict stands on.
-fn evidence(model: &ModelDir, references: &References) -> Evidence {
+pub fn evidence(model: &ModelDir, references: &References) -> Evidence {
     Evidence {
         weights_sha256: model.weights_sha256.clone(),
         inputs_sha256: references.inputs_sha256(),

@@ -1,0 +1,212 @@
+//! Why the first wrong site is wrong: explanations tried on the reference's own tensors and weights.
+//!
+//! What a port computes after its first mistake is wrong for that reason alone, so only the first wrong site is
+//! explained. Its input is still right, and the reference has it. An explanation is a tensor: what the plain
+//! model gives with one known mistake, or another tensor of the reference, shifted, scaled, reordered. It
+//! counts where it leaves nothing of the port's tensor but rounding, over every element, and the right
+//! computation leaves more. Those that fit equally cannot be told apart, and all are named.
+
+mod fit;
+mod mistakes;
+mod place;
+mod structure;
+
+use serde::Serialize;
+
+use super::judge::Judged;
+use super::replay::{Replay, Sites, Span};
+use crate::plain::Weights;
+use crate::references::CaseTraces;
+use fit::Fit;
+
+pub use place::Place;
+
+/// Of explanations that fit, those are kept whose residue is at most so many times the smallest.
+const AS_GOOD: f64 = 3.0;
+
+/// What was found at the first wrong site.
+#[derive(Debug, Serialize)]
+pub struct Diagnosis {
+    /// What reproduces the port's tensor; several cannot be told apart. The best first.
+    pub causes: Vec<Cause>,
+    /// One explanation is left, and it is a mistake in a step: nothing else that was tried fits.
+    pub is_certain: bool,
+    /// How far the right computation is, root mean square in units of max(1, |expected|).
+    pub correct: Option<f64>,
+    /// The rounding error to be expected here, in the same units.
+    pub noise: f64,
+    /// The best of what does not fit.
+    pub runner_up: Option<Cause>,
+    /// How many explanations were tried.
+    pub tried: usize,
+    pub place: Place,
+}
+
+/// An explanation that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cause {
+    pub id: String,
+    /// In words.
+    pub says: String,
+    /// What it leaves of the port's tensor.
+    pub residue: f64,
+    /// How far the mistake, made on and on, reproduces what the dump has of this call.
+    pub reach: Option<Reach>,
+}
+
+/// The sites after the first wrong one that an explanation reproduces too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reach {
+    /// How many in a row, the first wrong one among them.
+    pub sites: usize,
+    /// Of how many.
+    pub of: usize,
+    /// The first that it does not reproduce.
+    pub until: Option<String>,
+    /// The mistake is made in this layer alone; otherwise in all that follow.
+    pub only_layer: Option<usize>,
+}
+
+impl Reach {
+    pub fn is_everything(&self) -> bool {
+        self.sites == self.of
+    }
+}
+
+/// The first wrong site with what is needed to explain it.
+struct Scene<'a> {
+    judged: &'a Judged,
+    first: usize,
+    replay: Replay<'a>,
+    /// From the block that holds the first step that nobody has shown to be right.
+    span: Span,
+    layers: usize,
+}
+
+/// Explains the first wrong site of a dump; nothing where there is none.
+pub fn diagnose(judged: &Judged, weights: &Weights, traces: &CaseTraces) -> Option<Diagnosis> {
+    let first = judged.first_wrong()?;
+    let scene = Scene::of(judged, first, weights, traces)?;
+    let wrong = &judged.sites[first];
+    let correct = scene.correct();
+    let mut tried = mistakes::tried(&scene);
+    let known = chosen(&tried, correct);
+    // What a tensor happens to equal is a cause only where no mistake is known to make it.
+    let mut causes = if known.is_empty() {
+        tried.extend(structure::tried(&scene));
+        chosen(&tried, correct)
+    } else {
+        known
+    };
+    mistakes::reach(&scene, &mut causes);
+    let causes = farthest(causes);
+    let runner_up = tried
+        .iter()
+        .filter(|(_, fit)| !fit.reproduces(correct))
+        .min_by(|(_, a), (_, b)| a.residue.total_cmp(&b.residue));
+    Some(Diagnosis {
+        is_certain: causes.len() == 1,
+        correct: correct.map(|fit| fit.residue),
+        noise: fit::noise(wrong),
+        runner_up: runner_up.map(|(explanation, fit)| explanation.cause(*fit)),
+        tried: tried.len(),
+        place: Place::of(judged, first),
+        causes: causes.into_iter().map(|(_, cause)| cause).collect(),
+    })
+}
+
+/// Something that may have happened.
+#[derive(Clone, Debug, PartialEq)]
+struct Explanation {
+    id: String,
+    says: String,
+    plan: Option<mistakes::Plan>,
+}
+
+impl Explanation {
+    fn cause(&self, fit: Fit) -> Cause {
+        Cause {
+            id: self.id.clone(),
+            says: self.says.clone(),
+            residue: fit.residue,
+            reach: None,
+        }
+    }
+}
+
+/// The explanations that reproduce the tensor about as well as the best of them.
+fn chosen(tried: &[(Explanation, Fit)], correct: Option<Fit>) -> Vec<(Explanation, Cause)> {
+    let mut fitting: Vec<&(Explanation, Fit)> =
+        tried.iter().filter(|(_, fit)| fit.reproduces(correct)).collect();
+    fitting.sort_by(|(_, a), (_, b)| a.residue.total_cmp(&b.residue));
+    let best = fitting.first().map_or(0.0, |(_, fit)| fit.residue.max(fit.noise));
+    let as_good = fitting.into_iter().filter(|(_, fit)| fit.residue <= AS_GOOD * best);
+    as_good.map(|(explanation, fit)| (explanation.clone(), explanation.cause(*fit))).collect()
+}
+
+/// Of explanations that fit the first wrong site equally, those that explain most of what follows.
+fn farthest(causes: Vec<(Explanation, Cause)>) -> Vec<(Explanation, Cause)> {
+    let sites = |cause: &Cause| cause.reach.as_ref().map_or(0, |reach| reach.sites);
+    let most = causes.iter().map(|(_, cause)| sites(cause)).max().unwrap_or_default();
+    causes.into_iter().filter(|(_, cause)| sites(cause) == most).collect()
+}
+
+impl<'a> Scene<'a> {
+    fn of(
+        judged: &'a Judged,
+        first: usize,
+        weights: &'a Weights,
+        traces: &'a CaseTraces,
+    ) -> Option<Self> {
+        let wrong = &judged.sites[first];
+        let layers = weights.config.n_layer();
+        let before = judged.sites[..first].iter().rev();
+        let last_right = before.clone().find(|site| site.call == wrong.call && site.is_right());
+        let from = last_right.map(|right| match (right.site.layer, right.site.kind.name) {
+            (Some(layer), "") => layer + 1,
+            (Some(layer), _) => layer,
+            (None, "embed") => 0,
+            (None, _) => layers,
+        });
+        let to = match (wrong.site.layer, wrong.site.kind.name) {
+            (Some(layer), _) => layer,
+            (None, "embed") => 0,
+            (None, _) => layers,
+        };
+        let reference = judged.calls.get(&wrong.call)?;
+        Some(Scene {
+            judged,
+            first,
+            replay: Replay {
+                weights,
+                traces,
+                call: wrong.call,
+                reference,
+            },
+            span: Span { from, to },
+            layers,
+        })
+    }
+
+    /// How the right computation fits: the reference itself.
+    fn correct(&self) -> Option<Fit> {
+        let wrong = &self.judged.sites[self.first];
+        Fit::of(wrong, &wrong.reference.witness)
+    }
+
+    /// How well a replay fits the first wrong site. Nothing where it contradicts a site that is right.
+    fn fit(&self, sites: &Sites) -> Option<Fit> {
+        let wrong = &self.judged.sites[self.first];
+        let before = &self.judged.sites[..self.first];
+        let same_call = before.iter().filter(|site| site.call == wrong.call && site.is_right());
+        for right in same_call {
+            if let Some(explained) = sites.get(&right.site.name)
+                && !mistakes::agrees(right, explained)
+            {
+                return None;
+            }
+        }
+        let explained = sites.get(&wrong.site.name)?;
+        Fit::of(wrong, &mistakes::rows_of(wrong, explained))
+    }
+}
