@@ -60,7 +60,13 @@ pub fn print_tokens(references: &References, name: &str) -> Result<()> {
         let Some(ids) = tokens(traces, call) else {
             bail!("case {name} starts from no tokens but from its embed");
         };
-        let rows: Vec<Vec<i64>> = ids.view().into_dimensionality::<Ix2>()?.rows().into_iter().map(|row| row.to_vec()).collect();
+        let rows: Vec<Vec<i64>> = ids
+            .view()
+            .into_dimensionality::<Ix2>()?
+            .rows()
+            .into_iter()
+            .map(|row| row.to_vec())
+            .collect();
         say!("{}", serde_json::to_string(&rows)?);
     }
     Ok(())
@@ -73,11 +79,16 @@ fn cases(references: &References) -> impl Iterator<Item = &CaseTraces> {
 }
 
 fn by_name<'a>(references: &'a References, name: &str) -> Result<&'a CaseTraces> {
-    let known: Vec<&str> = cases(references).map(|traces| traces.case.name.as_str()).collect();
+    let known: Vec<&str> = cases(references)
+        .map(|traces| traces.case.name.as_str())
+        .collect();
     let found = cases(references).find(|traces| traces.case.name == name);
     match found {
         Some(traces) => Ok(traces),
-        None => bail!("expected one of the cases {}, found {name}", known.join(", ")),
+        None => bail!(
+            "expected one of the cases {}, found {name}",
+            known.join(", ")
+        ),
     }
 }
 
@@ -91,7 +102,11 @@ fn fed(dump: &Dump, map: &Map) -> Result<BTreeMap<usize, ArrayD<i64>>> {
         match tensor {
             Foreign::Ids(ids) => {
                 let twice = fed.insert(meaning.call, ids.clone()).is_some();
-                ensure!(!twice, "{name}: expected the tokens of call {} once", meaning.call);
+                ensure!(
+                    !twice,
+                    "{name}: expected the tokens of call {} once",
+                    meaning.call
+                );
             }
             Foreign::Floats(precision, _) => bail!("{name}: expected ids, found {precision}"),
         }
@@ -104,7 +119,11 @@ fn was_fed(traces: &CaseTraces, fed: &BTreeMap<usize, ArrayD<i64>>) -> bool {
     fed.iter().all(|(call, ids)| {
         tokens(traces, *call).is_some_and(|expected| {
             let long = |ids: &ArrayD<i64>| -> Vec<usize> {
-                ids.shape().iter().copied().filter(|axis| *axis != 1).collect()
+                ids.shape()
+                    .iter()
+                    .copied()
+                    .filter(|axis| *axis != 1)
+                    .collect()
             };
             long(&expected) == long(ids) && expected.iter().eq(ids)
         })
@@ -119,7 +138,12 @@ fn tokens(traces: &CaseTraces, call: usize) -> Option<ArrayD<i64>> {
 /// The first few ids.
 fn sample(fed: &BTreeMap<usize, ArrayD<i64>>) -> String {
     let first = fed.values().next();
-    let ids: Vec<String> = first.iter().flat_map(|ids| ids.iter()).take(6).map(i64::to_string).collect();
+    let ids: Vec<String> = first
+        .iter()
+        .flat_map(|ids| ids.iter())
+        .take(6)
+        .map(i64::to_string)
+        .collect();
     format!("{}...", ids.join(" "))
 }
 

@@ -57,7 +57,10 @@ impl Dump {
         let mut tensors = BTreeMap::new();
         for (name, tensor) in named {
             let twice = tensors.insert(name.clone(), tensor).is_some();
-            ensure!(!twice, "{shown}: expected every name once, found {name} twice");
+            ensure!(
+                !twice,
+                "{shown}: expected every name once, found {name} twice"
+            );
         }
         Ok(Dump { tensors })
     }
@@ -69,7 +72,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Every .npy below the folder, by its path from there: `0/embed.npy` is `0/embed`. Links are not followed.
 fn read_folder(folder: &Path, prefix: &str, named: &mut Vec<(String, Foreign)>) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let entry = entry?;
         let file = entry.file_name().to_string_lossy().into_owned();
@@ -118,19 +122,24 @@ fn read_safetensors(file: &str, bytes: &[u8]) -> Result<Vec<(String, Foreign)>> 
         let (data, shape) = (tensor.data(), tensor.shape());
         use Precision::{Bfloat16, Float16, Float32, Float64};
         let foreign = match tensor.dtype() {
-            Dtype::F16 => {
-                Foreign::Floats(Float16, elements(data, shape, |b| f16::from_le_bytes(b).to_f64())?)
-            }
-            Dtype::BF16 => {
-                Foreign::Floats(Bfloat16, elements(data, shape, |b| bf16::from_le_bytes(b).to_f64())?)
-            }
-            Dtype::F32 => {
-                Foreign::Floats(Float32, elements(data, shape, |b| f32::from_le_bytes(b).into())?)
-            }
+            Dtype::F16 => Foreign::Floats(
+                Float16,
+                elements(data, shape, |b| f16::from_le_bytes(b).to_f64())?,
+            ),
+            Dtype::BF16 => Foreign::Floats(
+                Bfloat16,
+                elements(data, shape, |b| bf16::from_le_bytes(b).to_f64())?,
+            ),
+            Dtype::F32 => Foreign::Floats(
+                Float32,
+                elements(data, shape, |b| f32::from_le_bytes(b).into())?,
+            ),
             Dtype::F64 => Foreign::Floats(Float64, elements(data, shape, f64::from_le_bytes)?),
             Dtype::I32 => Foreign::Ids(elements(data, shape, |b| i32::from_le_bytes(b).into())?),
             Dtype::I64 => Foreign::Ids(elements(data, shape, i64::from_le_bytes)?),
-            other => bail!("{name}: expected F16, BF16, F32, F64, or I32, I64 for ids, found {other:?}"),
+            other => {
+                bail!("{name}: expected F16, BF16, F32, F64, or I32, I64 for ids, found {other:?}")
+            }
         };
         Ok((name.to_owned(), foreign))
     })

@@ -10,6 +10,7 @@ use llorch_parity::{
 use llorch_weights::Config;
 use ndarray::{ArrayD, Axis};
 
+use super::diagnosis::rms_difference;
 use super::dump::{Dump, Foreign};
 use super::layout::{self, Layout, Reading, Unreadable};
 use super::names::{Map, Meaning, QKV, TOKENS};
@@ -31,6 +32,8 @@ pub struct Judged {
     pub unknown: Vec<String>,
     /// Names whose site this case has no reference for.
     pub without_reference: Vec<String>,
+    /// The sites of those names.
+    pub not_judged: Vec<String>,
     /// What was assumed of layouts, masks and rows, each once.
     pub assumed: Vec<String>,
     /// What keeps sites without an outcome, besides the layouts.
@@ -104,6 +107,7 @@ pub fn judge(dump: &Dump, against: &Against) -> Result<Judged> {
         calls: BTreeMap::new(),
         unknown: Vec::new(),
         without_reference: Vec::new(),
+        not_judged: Vec::new(),
         assumed: Vec::new(),
         reasons: Vec::new(),
     };
@@ -131,7 +135,9 @@ pub fn judge(dump: &Dump, against: &Against) -> Result<Judged> {
     }
     let place = |judged: &JudgedSite| sites.iter().position(|site| *site == judged.site);
     // Of two tensors at one site the inner module's, with the longer name, ran first.
-    judged.sites.sort_by_key(|s| (s.call, place(s), std::cmp::Reverse(s.name.len())));
+    judged
+        .sites
+        .sort_by_key(|s| (s.call, place(s), std::cmp::Reverse(s.name.len())));
     judged.assumed.sort();
     judged.assumed.dedup();
     judged.compare(against);
@@ -186,7 +192,14 @@ impl Judged {
     ) {
         let call = &self.calls[&meaning.call];
         let Some(reference) = call.sites.get(&site.name) else {
-            self.without_reference.push(name.to_owned());
+            self.not_judged.push(site.name.clone());
+            if self
+                .without_reference
+                .last()
+                .is_none_or(|last| last != name)
+            {
+                self.without_reference.push(name.to_owned());
+            }
             return;
         };
         let said = against.said(meaning, axes);
@@ -198,18 +211,22 @@ impl Judged {
                 (reading, is_last) = (Ok(last), true);
             }
         }
-        let reference = if is_last { reference.last() } else { reference.clone() };
-        let stem = site.kind.name;
-        let stem = if stem.is_empty() { "h" } else { stem };
+        let reference = if is_last {
+            reference.last()
+        } else {
+            reference.clone()
+        };
+        let stem = site.kind.title();
         if is_last {
-            self.assumed.push(format!("{stem}: one position is the last"));
+            self.assumed
+                .push(format!("{stem}: one position is the last"));
         }
         let mut judged = JudgedSite {
             call: meaning.call,
             site: site.clone(),
             name: name.to_owned(),
             precision,
-            rule: precision.rule(rule(if site.kind.checkpoint == 8 || site.name == "ln_f" { 8 } else { 7 }, &site.name)),
+            rule: precision.rule(rule(site.kind.judged_at(), &site.name)),
             outcome: Outcome::Right,
             values: values.clone(),
             reference,
@@ -219,16 +236,23 @@ impl Judged {
             ratio: None,
         };
         match reading {
-            Ok(Reading { values, layout, is_assumed }) => {
+            Ok(Reading {
+                values,
+                layout,
+                is_assumed,
+            }) => {
                 if is_assumed {
-                    self.assumed.push(format!("{stem}: axes {layout}, the only order of this shape"));
+                    self.assumed.push(format!(
+                        "{stem}: axes {layout}, the only order of this shape"
+                    ));
                 } else if against.is_users(said) && layout != axes {
                     self.assumed.push(format!("{stem}: axes {layout}"));
                 }
                 judged.values = part(values);
                 if site.kind.name == "attn.scores" {
                     let note = judged.normalise_scores(meaning, against.config);
-                    self.assumed.extend(note.map(|note| format!("{stem}: {note}")));
+                    self.assumed
+                        .extend(note.map(|note| format!("{stem}: {note}")));
                 }
             }
             Err(Unreadable::Shape { expected }) => {
@@ -254,7 +278,7 @@ impl Judged {
         let readable = |judged: &&mut JudgedSite| judged.outcome == Outcome::Right;
         let mut expected = Vec::new();
         for judged in self.sites.iter().filter(|judged| judged.is_right()) {
-            let kind = if judged.site.kind.name.is_empty() { "h" } else { judged.site.kind.name };
+            let kind = judged.site.kind.title();
             let expect = match judged.has_truth() {
                 true => Expectation::tensor,
                 false => Expectation::tensor_without_truth,
@@ -281,8 +305,13 @@ impl Judged {
         for failure in failures {
             self.record(failure, case);
         }
+        for judged in self.sites.iter_mut().filter(readable) {
+            judged.hold_to_precision();
+        }
         // A dump is one run: that its maker's second run would give the same bits, nobody here can know.
-        let reasons = reasons.iter().filter(|reason| !matches!(reason, Reason::NoDeterminism));
+        let reasons = reasons
+            .iter()
+            .filter(|reason| !matches!(reason, Reason::NoDeterminism));
         self.reasons = reasons.map(ToString::to_string).collect();
     }
 
@@ -297,9 +326,7 @@ impl Judged {
             }
             Failure::Budget { kind, found, .. } => {
                 let of_kind = |judged: &&mut JudgedSite| {
-                    let name = judged.site.kind.name;
-                    let name = if name.is_empty() { "h" } else { name };
-                    name == kind && judged.is_right()
+                    judged.site.kind.title() == kind && judged.is_right()
                 };
                 for judged in self.sites.iter_mut().filter(of_kind) {
                     let own = judged.ratio.filter(|ratio| !(*ratio <= BUDGET));
@@ -340,7 +367,7 @@ impl JudgedSite {
     }
 
     fn has_truth(&self) -> bool {
-        self.precision.has_budget() && self.reference.delta.is_some()
+        self.precision.is_full() && self.reference.delta.is_some()
     }
 
     /// Ours, the witness's, the truth's difference: all in float64, which changes none of them.
@@ -360,9 +387,26 @@ impl JudgedSite {
             Err(Mismatch::Values(comparison)) => *comparison,
             Err(_) => return,
         };
-        self.ratio = comparison.errors.map(SquaredErrors::ratio);
+        self.ratio = match self.precision.is_full() {
+            true => comparison.errors.map(SquaredErrors::ratio),
+            false => rms_difference(&self.values, &self.reference.witness)
+                .map(|error| error / self.precision.due()),
+        };
         self.elements = comparison.elements;
         self.worst = Some(comparison.worst);
+    }
+
+    /// Half precision has no truth to be measured by; its own rounding is what it may have.
+    fn hold_to_precision(&mut self) {
+        let excess = self
+            .ratio
+            .filter(|ratio| !self.precision.is_full() && !(*ratio <= BUDGET));
+        if let Some(excess) = excess {
+            self.outcome = Outcome::Wrong(format!(
+                "budget: {excess:.1} times the error that {} owes to its rounding; at most {BUDGET}",
+                self.precision
+            ));
+        }
     }
 
     /// Brings scores to the reference's form: scaled, and -inf where the future is.
@@ -384,9 +428,21 @@ impl JudgedSite {
             (true, true) if is_finite_mask => Some(format!("numbers below {MASK:e} are masks")),
             (true, true) => None,
             (scaled, masked) => {
-                let scaled = if scaled { "" } else { "multiplied by 1/sqrt(D) here; " };
-                let masked = if masked { "" } else { "the future is not looked at" };
-                Some(format!("{scaled}{masked}").trim_end_matches("; ").to_owned())
+                let scaled = if scaled {
+                    ""
+                } else {
+                    "multiplied by 1/sqrt(D) here; "
+                };
+                let masked = if masked {
+                    ""
+                } else {
+                    "the future is not looked at"
+                };
+                Some(
+                    format!("{scaled}{masked}")
+                        .trim_end_matches("; ")
+                        .to_owned(),
+                )
             }
         }
     }

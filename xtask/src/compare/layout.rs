@@ -43,10 +43,18 @@ impl Layout {
                 }
                 ')' if is_open => is_open = false,
                 '+' if !is_open && groups.last().is_some_and(|group| group.axes.len() == 1) => {
-                    groups.iter_mut().last().into_iter().for_each(|group| group.is_roomy = true);
+                    groups
+                        .iter_mut()
+                        .last()
+                        .into_iter()
+                        .for_each(|group| group.is_roomy = true);
                 }
                 'A'..='Z' | '1' | '3' if is_open => {
-                    groups.iter_mut().last().into_iter().for_each(|group| group.axes.push(letter));
+                    groups
+                        .iter_mut()
+                        .last()
+                        .into_iter()
+                        .for_each(|group| group.axes.push(letter));
                 }
                 'A'..='Z' | '1' => groups.push(Group {
                     axes: vec![letter],
@@ -71,13 +79,27 @@ impl Layout {
 
     /// Whether this can be the order of those axes: none is unknown, and only units or the batch are missing.
     pub fn is_of(&self, axes: &str) -> bool {
-        let letters: Vec<char> = self.groups.iter().flat_map(|group| group.axes.clone()).collect();
-        let is_known = letters.iter().all(|axis| *axis == '1' || axes.contains(*axis));
-        is_known && axes.chars().all(|axis| axis == 'B' || letters.contains(&axis))
+        let letters: Vec<char> = self
+            .groups
+            .iter()
+            .flat_map(|group| group.axes.clone())
+            .collect();
+        let is_known = letters
+            .iter()
+            .all(|axis| *axis == '1' || axes.contains(*axis));
+        is_known
+            && axes
+                .chars()
+                .all(|axis| axis == 'B' || letters.contains(&axis))
     }
 
     /// The tensor's axes as the reference has them (`axes`), or nothing where the shape is another.
-    pub fn read(&self, values: ArrayViewD<f64>, axes: &str, lengths: &Lengths) -> Option<ArrayD<f64>> {
+    pub fn read(
+        &self,
+        values: ArrayViewD<f64>,
+        axes: &str,
+        lengths: &Lengths,
+    ) -> Option<ArrayD<f64>> {
         if values.ndim() != self.groups.len() {
             return None;
         }
@@ -91,7 +113,11 @@ impl Layout {
                 return None;
             }
         }
-        let letters: Vec<char> = self.groups.iter().flat_map(|group| group.axes.clone()).collect();
+        let letters: Vec<char> = self
+            .groups
+            .iter()
+            .flat_map(|group| group.axes.clone())
+            .collect();
         let open: Vec<usize> = letters.iter().map(|axis| lengths.get(*axis)).collect();
         let mut open = values.to_shape(IxDyn(&open)).ok()?.into_owned();
         let mut letters = letters;
@@ -103,7 +129,11 @@ impl Layout {
             open = open.remove_axis(Axis(at));
             letters.remove(at);
         }
-        for axis in axes.chars().filter(|axis| !letters.contains(axis)).collect::<Vec<_>>() {
+        for axis in axes
+            .chars()
+            .filter(|axis| !letters.contains(axis))
+            .collect::<Vec<_>>()
+        {
             if lengths.get(axis) != 1 {
                 return None;
             }
@@ -122,8 +152,12 @@ impl Layout {
 /// The layouts in which ports hold a site with these axes, the reference's own first.
 fn usual(axes: &str) -> Vec<String> {
     let mut words: Vec<String> = match axes {
-        "BTHD" => ["BTHD", "BHTD", "BT(HD)", "BHDT"].map(str::to_owned).to_vec(),
-        "BSHD" => ["BSHD", "BHSD", "BS(HD)", "BHDS"].map(str::to_owned).to_vec(),
+        "BTHD" => ["BTHD", "BHTD", "BT(HD)", "BHDT"]
+            .map(str::to_owned)
+            .to_vec(),
+        "BSHD" => ["BSHD", "BHSD", "BS(HD)", "BHDS"]
+            .map(str::to_owned)
+            .to_vec(),
         "BT3HD" => ["BT(3HD)"].map(str::to_owned).to_vec(),
         "BHTS" => vec![axes.to_owned()],
         _ => {
@@ -171,7 +205,9 @@ pub fn read(
         expected: lengths.shape(axes),
     };
     if let Some(layout) = said {
-        let values = layout.read(values.view(), axes, lengths).ok_or_else(mismatch)?;
+        let values = layout
+            .read(values.view(), axes, lengths)
+            .ok_or_else(mismatch)?;
         return Ok(Reading {
             values,
             layout: layout.word.clone(),
@@ -190,7 +226,10 @@ pub fn read(
     let (word, first) = readings.next().ok_or_else(mismatch)?;
     // To the bit, so that NaN is no difference.
     let others = readings.filter(|(_, other)| {
-        !first.iter().zip(other).all(|(a, b)| a.to_bits() == b.to_bits())
+        !first
+            .iter()
+            .zip(other)
+            .all(|(a, b)| a.to_bits() == b.to_bits())
     });
     let others: Vec<String> = others.map(|(word, _)| word).collect();
     if !others.is_empty() {
@@ -199,7 +238,8 @@ pub fn read(
     }
     Ok(Reading {
         values: first,
-        is_assumed: word != axes,
+        // Thirds side by side are what the site is, and no choice.
+        is_assumed: word != axes && axes != "BT3HD",
         layout: word,
     })
 }
@@ -227,7 +267,10 @@ mod tests {
     fn heads_in_front_are_told_by_the_shape() {
         let foreign = counted(&[2, 3, 5, 4]);
         let reading = read(&foreign, "BTHD", &lengths(2, 5, 5), None).expect("one reading");
-        assert_eq!((reading.layout.as_str(), reading.is_assumed), ("BHTD", true));
+        assert_eq!(
+            (reading.layout.as_str(), reading.is_assumed),
+            ("BHTD", true)
+        );
         assert_eq!(reading.values.shape(), [2, 5, 3, 4]);
         assert_eq!(reading.values[[1, 4, 2, 3]], foreign[[1, 2, 4, 3]]);
     }

@@ -105,6 +105,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let judged = judge::judge(&dump, &against)?;
     let weights = plain::Weights::load(&model.weights, &model.config)?;
     let diagnosis = diagnosis::diagnose(&judged, &weights, traces);
-    let report = report::Report::new(&model, &references, &dump, path, &against, judged, diagnosis);
+    let report = report::Report::new(
+        &model,
+        &references,
+        &dump,
+        path,
+        &against,
+        judged,
+        diagnosis,
+    );
     report.print(options.json, options.verbose)
 }

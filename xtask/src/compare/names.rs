@@ -14,7 +14,10 @@ use super::site;
 const BUILT_IN: [(&str, &str); 5] = [
     ("llorch", include_str!("maps/llorch.toml")),
     ("transformers", include_str!("maps/transformers.toml")),
-    ("transformer-lens", include_str!("maps/transformer-lens.toml")),
+    (
+        "transformer-lens",
+        include_str!("maps/transformer-lens.toml"),
+    ),
     ("llama-cpp", include_str!("maps/llama-cpp.toml")),
     ("nanogpt", include_str!("maps/nanogpt.toml")),
 ];
@@ -68,7 +71,10 @@ struct File {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a site, or { site = ..., axes, scaled, masked, last }")]
+#[serde(
+    untagged,
+    expecting = "expected a site, or { site = ..., axes, scaled, masked, last }"
+)]
 enum Entry {
     Site(String),
     Table(Table),
@@ -110,7 +116,10 @@ impl Map {
     /// # Errors
     /// Never, as long as the tests pass.
     pub fn built_in() -> Result<Vec<Self>> {
-        BUILT_IN.iter().map(|(name, text)| Self::parse(name, text)).collect()
+        BUILT_IN
+            .iter()
+            .map(|(name, text)| Self::parse(name, text))
+            .collect()
     }
 
     /// A user's own.
@@ -119,14 +128,18 @@ impl Map {
     /// Where it cannot be read, or is no such table.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("--map: cannot read {shown}"))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("--map: cannot read {shown}"))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         Self::parse(&name, &text).with_context(|| format!("--map {shown}"))
     }
 
     fn parse(name: &str, text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).context("expected a map of names")?;
-        ensure!(!file.tensors.is_empty(), "expected names under [tensors], found none");
+        ensure!(
+            !file.tensors.is_empty(),
+            "expected names under [tensors], found none"
+        );
         let mut entries = BTreeMap::new();
         for (pattern, entry) in file.tensors {
             let target = Target::of(entry).with_context(|| format!("tensors.{pattern:?}"))?;
@@ -155,7 +168,10 @@ impl Map {
             },
             None => (0, name),
         };
-        let stripped = self.strip.iter().filter_map(|prefix| bare.strip_prefix(prefix));
+        let stripped = self
+            .strip
+            .iter()
+            .filter_map(|prefix| bare.strip_prefix(prefix));
         std::iter::once(bare).chain(stripped).find_map(|bare| {
             self.entries.iter().find_map(|(pattern, target)| {
                 let layer = fits(pattern, bare)?;
@@ -227,11 +243,17 @@ fn fits(pattern: &str, name: &str) -> Option<Option<usize>> {
 /// Where none explains any, or several explain as many and differently.
 pub fn recognise(names: &BTreeSet<&str>) -> Result<Map> {
     let meanings = |map: &Map| -> BTreeMap<String, String> {
-        let known = names.iter().filter_map(|name| Some((*name, map.meaning(name)?)));
-        known.map(|(name, meaning)| (name.to_owned(), meaning.site)).collect()
+        let known = names
+            .iter()
+            .filter_map(|name| Some((*name, map.meaning(name)?)));
+        known
+            .map(|(name, meaning)| (name.to_owned(), meaning.site))
+            .collect()
     };
-    let mut maps: Vec<(BTreeMap<String, String>, Map)> =
-        Map::built_in()?.into_iter().map(|map| (meanings(&map), map)).collect();
+    let mut maps: Vec<(BTreeMap<String, String>, Map)> = Map::built_in()?
+        .into_iter()
+        .map(|map| (meanings(&map), map))
+        .collect();
     // Stable: of equals the first of the list.
     maps.sort_by_key(|(known, _)| std::cmp::Reverse(known.len()));
     let most = maps.first().map_or(0, |(known, _)| known.len());
@@ -244,7 +266,9 @@ pub fn recognise(names: &BTreeSet<&str>) -> Result<Map> {
             sample.join(", ")
         );
     }
-    let mut best = maps.into_iter().take_while(|(known, _)| known.len() == most);
+    let mut best = maps
+        .into_iter()
+        .take_while(|(known, _)| known.len() == most);
     let (first, map) = best.next().context("a map was counted")?;
     for (known, other) in best {
         ensure!(
@@ -263,7 +287,8 @@ mod tests {
 
     fn site(map: &str, name: &str) -> Option<(usize, String)> {
         let map = Map::named(map).expect("a map");
-        map.meaning(name).map(|meaning| (meaning.call, meaning.site))
+        map.meaning(name)
+            .map(|meaning| (meaning.call, meaning.site))
     }
 
     #[test]
@@ -277,16 +302,35 @@ mod tests {
     fn names_mean_what_their_projects_mean() {
         let meant = [
             ("llorch", "3/h.11.attn.cache.k", 3, "h.11.attn.cache.k"),
-            ("transformers", "0/transformer.h.2.attn.c_attn", 0, "h.2.attn.qkv"),
+            (
+                "transformers",
+                "0/transformer.h.2.attn.c_attn",
+                0,
+                "h.2.attn.qkv",
+            ),
             ("transformers", "h.0", 0, "h.0"),
             ("transformer-lens", "blocks.0.hook_resid_pre", 0, "embed"),
-            ("transformer-lens", "blocks.7.attn.hook_z", 0, "h.7.attn.heads"),
+            (
+                "transformer-lens",
+                "blocks.7.attn.hook_z",
+                0,
+                "h.7.attn.heads",
+            ),
             ("llama-cpp", "kq_soft_max-3", 0, "h.3.attn.probs"),
             ("llama-cpp", "l_out-10", 0, "h.10"),
-            ("nanogpt", "_orig_mod.transformer.h.1.mlp.gelu", 0, "h.1.mlp.act"),
+            (
+                "nanogpt",
+                "_orig_mod.transformer.h.1.mlp.gelu",
+                0,
+                "h.1.mlp.act",
+            ),
         ];
         for (map, name, call, meaning) in meant {
-            assert_eq!(site(map, name), Some((call, meaning.to_owned())), "{map} {name}");
+            assert_eq!(
+                site(map, name),
+                Some((call, meaning.to_owned())),
+                "{map} {name}"
+            );
         }
         for (map, name) in [
             ("transformers", "transformer.h.x.ln_1"),
@@ -333,6 +377,9 @@ mod tests {
         }
         // One layer may be spelt out.
         let own = Map::parse("own", "[tensors]\n'first' = 'h.0.attn.q'").expect("a map");
-        assert_eq!(own.meaning("first").map(|meaning| meaning.site), Some("h.0.attn.q".into()));
+        assert_eq!(
+            own.meaning("first").map(|meaning| meaning.site),
+            Some("h.0.attn.q".into())
+        );
     }
 }

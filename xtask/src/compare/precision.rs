@@ -15,13 +15,12 @@ pub enum Precision {
     Bfloat16,
 }
 
-/// Half-precision tolerances in units of the unit roundoff.
-///
-/// A port in half precision rounds every tensor once, by at most u of its size, and hands the rounded one
-/// on. Of the sites of one block a dozen lie in a row; their errors add up like a random walk over the
-/// layers, whose branches are small beside the stream. `reference/judge_dumps.py` prints what transformers
-/// itself needs in these types.
-const ROUNDINGS: f64 = 32.0;
+/// What half precision may cost, in units of its unit roundoff u. A port rounds every tensor once, by at most u of
+/// its size, and hands the rounded one on; over the layers the errors add up like a random walk. `DUE` is what
+/// the root mean square of a site's error may be expected to be, and 4 times that is refused, as the gate does
+/// with R; `WORST` bounds every number. transformers itself in these types stays under half of either.
+const DUE: f64 = 2.0;
+const WORST: f64 = 64.0;
 
 impl Precision {
     /// Half the distance from 1 to the next number.
@@ -34,20 +33,27 @@ impl Precision {
         }
     }
 
-    /// Whether errors are measured against the truth as well: numbers of half precision are further away
-    /// than any float32 witness, whoever computed them.
-    pub fn has_budget(self) -> bool {
+    /// Whether the truth is what errors are measured by. Numbers of half precision are further from it than any
+    /// float32 witness, whoever computed them.
+    pub fn is_full(self) -> bool {
         matches!(self, Precision::Float64 | Precision::Float32)
     }
 
-    /// The gate's rule for a site, as wide as this type needs it.
+    /// The error that half precision owes to its type, root mean square in units of max(1, |expected|).
+    pub fn due(self) -> f64 {
+        DUE * self.unit_roundoff()
+    }
+
+    /// The gate's rule for a site, as wide as this type needs it: logits twice as wide as what leads to them.
     pub fn rule(self, gate: Rule) -> Rule {
-        let wider = |t: f64| t.max(ROUNDINGS * self.unit_roundoff());
         match gate.tolerance {
-            Tolerance::Within(t) if !self.has_budget() => Rule {
-                tolerance: Tolerance::Within(wider(t)),
-                ..gate
-            },
+            Tolerance::Within(t) if !self.is_full() => {
+                let logits = if t > 1e-4 { 2.0 } else { 1.0 };
+                Rule {
+                    tolerance: Tolerance::Within(logits * WORST * self.unit_roundoff()),
+                    ..gate
+                }
+            }
             _ => gate,
         }
     }
@@ -77,8 +83,11 @@ mod tests {
 
     #[test]
     fn half_precision_has_bounds_of_its_own_roundoff() {
-        let t = |precision: Precision| precision.rule(Rule::within(1e-4).masked());
-        assert_eq!(t(Precision::Float16), Rule::within(2f64.powi(-6)).masked());
-        assert_eq!(t(Precision::Bfloat16), Rule::within(2f64.powi(-3)).masked());
+        let t = |precision: Precision, gate: f64| precision.rule(Rule::within(gate).masked());
+        let expected = |t: f64| Rule::within(t).masked();
+        assert_eq!(t(Precision::Float16, 1e-4), expected(2f64.powi(-5)));
+        assert_eq!(t(Precision::Bfloat16, 1e-4), expected(2f64.powi(-2)));
+        assert_eq!(t(Precision::Bfloat16, 1e-3), expected(2f64.powi(-1)));
+        assert_eq!(Precision::Bfloat16.due(), 2f64.powi(-7));
     }
 }

@@ -32,7 +32,11 @@ impl Call {
     pub fn of(traces: &CaseTraces, call: usize, config: &Config, sites: &[Site]) -> Result<Self> {
         let case = &traces.case;
         let tokens = *case.calls.get(call).with_context(|| {
-            format!("case {} has {} calls, the dump has call {call}", case.name, case.calls.len())
+            format!(
+                "case {} has {} calls, the dump has call {call}",
+                case.name,
+                case.calls.len()
+            )
         })?;
         let total = case.calls[..=call].iter().sum();
         let mut read = Call {
@@ -47,7 +51,8 @@ impl Call {
             let deltas = traces.propagated.as_ref();
             let delta = deltas.and_then(|deltas| widened::<f32>(deltas.get(&name)?));
             let delta = delta.filter(|delta| delta.shape() == witness.shape());
-            read.sites.insert(site.name.clone(), Reference { witness, delta });
+            read.sites
+                .insert(site.name.clone(), Reference { witness, delta });
         }
         for layer in 0..config.n_layer() {
             read.derive_heads(layer);
@@ -75,7 +80,8 @@ impl Call {
     /// `attn.heads`: probabilities times values, [B, T, H, D].
     fn derive_heads(&mut self, layer: usize) {
         let at = |site: &str| format!("h.{layer}.attn.{site}");
-        let (Some(probs), Some(v)) = (self.witness(&at("probs")), self.witness(&at("cache.v"))) else {
+        let (Some(probs), Some(v)) = (self.witness(&at("probs")), self.witness(&at("cache.v")))
+        else {
             return;
         };
         if let Some(heads) = weighted(probs, v) {
@@ -114,7 +120,8 @@ impl Reference {
 
 /// Probabilities, [B, H, T, S], times values, [B, S, H, D]: [B, T, H, D]. Nothing where they do not fit.
 pub fn weighted(probs: &ArrayD<f64>, v: &ArrayD<f64>) -> Option<ArrayD<f64>> {
-    let (&[batch, heads, tokens, total], &[rows, held, of, dim]) = (probs.shape(), v.shape()) else {
+    let (&[batch, heads, tokens, total], &[rows, held, of, dim]) = (probs.shape(), v.shape())
+    else {
         return None;
     };
     if (batch, heads, total) != (rows, of, held) {
@@ -123,7 +130,9 @@ pub fn weighted(probs: &ArrayD<f64>, v: &ArrayD<f64>) -> Option<ArrayD<f64>> {
     let shape = [batch, tokens, heads, dim];
     Some(ArrayD::from_shape_fn(IxDyn(&shape), |at| {
         let (b, t, h, d) = (at[0], at[1], at[2], at[3]);
-        (0..total).map(|s| probs[[b, h, t, s]] * v[[b, s, h, d]]).sum()
+        (0..total)
+            .map(|s| probs[[b, h, t, s]] * v[[b, s, h, d]])
+            .sum()
     }))
 }
 

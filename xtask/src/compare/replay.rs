@@ -59,7 +59,11 @@ impl Replay<'_> {
             None => None,
             Some(layer) => {
                 let stream = self.reference.stream(layer);
-                Some(stream.with_context(|| format!("no input of block {layer}"))?.clone())
+                Some(
+                    stream
+                        .with_context(|| format!("no input of block {layer}"))?
+                        .clone(),
+                )
             }
         };
         let mut sites = Sites::new();
@@ -109,7 +113,10 @@ impl Replay<'_> {
     }
 
     fn tokens(&self) -> Result<Array2<u32>> {
-        let ids = self.traces.witness.array::<i64, _>(&format!("{}/tokens", self.call))?;
+        let ids = self
+            .traces
+            .witness
+            .array::<i64, _>(&format!("{}/tokens", self.call))?;
         Ok(ids.mapv(|id: i64| u32::try_from(id).unwrap_or(u32::MAX)))
     }
 

@@ -93,12 +93,18 @@ impl Report {
     ) -> Report {
         let all = site::all(model.config.n_layer());
         let mut because = judged.reasons.clone();
-        let unknown = judged.sites.iter().filter_map(|judged| match &judged.outcome {
-            Outcome::Unknown(why) => Some(format!("{} ({}): {why}", judged.key(), judged.name)),
-            _ => None,
-        });
+        let unknown = judged
+            .sites
+            .iter()
+            .filter_map(|judged| match &judged.outcome {
+                Outcome::Unknown(why) => Some(format!("{} ({}): {why}", judged.key(), judged.name)),
+                _ => None,
+            });
         because.extend(unknown);
-        let is_judged = judged.sites.iter().any(|site| site.is_right() || site.is_wrong());
+        let is_judged = judged
+            .sites
+            .iter()
+            .any(|site| site.is_right() || site.is_wrong());
         if !is_judged {
             because.push("nothing in the dump could be judged".to_owned());
         }
@@ -108,15 +114,21 @@ impl Report {
             (None, true) => "PASS",
             (None, false) => "INCONCLUSIVE",
         };
-        let precisions: BTreeSet<String> = dump.tensors.values().filter_map(|tensor| match tensor {
-            Foreign::Floats(precision, _) => Some(precision.to_string()),
-            Foreign::Ids(_) => None,
-        }).collect();
+        let precisions: BTreeSet<String> = dump
+            .tensors
+            .values()
+            .filter_map(|tensor| match tensor {
+                Foreign::Floats(precision, _) => Some(precision.to_string()),
+                Foreign::Ids(_) => None,
+            })
+            .collect();
         let known = dump.tensors.len() - judged.unknown.len();
         Report {
             verdict,
             model: format!("{} ({})", model.name, model.path.display()),
-            references: relative(references.manifest.dir().to_owned()).display().to_string(),
+            references: relative(references.manifest.dir().to_owned())
+                .display()
+                .to_string(),
             case: case::describe(&against.traces.case),
             dump: format!(
                 "{}: {} tensors, {}",
@@ -124,7 +136,11 @@ impl Report {
                 dump.tensors.len(),
                 precisions.into_iter().collect::<Vec<_>>().join(" and ")
             ),
-            map: format!("{}: {known} of {} known", against.map.name, dump.tensors.len()),
+            map: format!(
+                "{}: {known} of {} known",
+                against.map.name,
+                dump.tensors.len()
+            ),
             checkpoints: checkpoints(&judged, first),
             first_wrong: first.map(|first| FirstWrong::of(&judged, first, &all)),
             sites: judged.sites.iter().map(Row::of).collect(),
@@ -179,19 +195,34 @@ impl Report {
     }
 
     fn print_verdict(&self) {
-        let sites = self.sites.iter().filter(|row| row.verdict == "right").count();
+        let sites = self
+            .sites
+            .iter()
+            .filter(|row| row.verdict == "right")
+            .count();
         match (&self.first_wrong, self.verdict) {
             (Some(wrong), _) => wrong.print(),
             (None, "PASS") => {
                 say!("PASS: {sites} tensors agree");
-                if !self.not_in_the_dump.is_empty() {
-                    say!("  not judged, not in the dump: {}", self.not_in_the_dump.join(", "));
-                }
+                self.print_limits();
             }
             (None, _) => say!("INCONCLUSIVE: {sites} tensors agree"),
         }
         for because in &self.because {
             say!("  not known       {because}");
+        }
+    }
+
+    /// What a PASS is not about.
+    fn print_limits(&self) {
+        if !self.not_in_the_dump.is_empty() {
+            say!("  not in the dump {}", self.not_in_the_dump.join(", "));
+        }
+        if !self.without_reference.is_empty() {
+            say!(
+                "  not judged      {} tensors that this case has no reference for",
+                self.without_reference.len()
+            );
         }
     }
 
@@ -214,7 +245,10 @@ impl Report {
 /// Says that nothing can be said, and why.
 pub fn nothing(because: &str, json: bool) -> ExitCode {
     if json {
-        say!("{}", json!({ "verdict": "INCONCLUSIVE", "because": [because] }));
+        say!(
+            "{}",
+            json!({ "verdict": "INCONCLUSIVE", "because": [because] })
+        );
     } else {
         say!("INCONCLUSIVE: {because}");
     }
@@ -228,9 +262,13 @@ fn checkpoints(judged: &Judged, first: Option<usize>) -> Vec<Checkpoint> {
         sites.filter(move |(_, site)| number_of(site) == number)
     };
     let line = |number: usize, name: &'static str| {
-        let measured = || of(number).filter_map(|(_, site)| site.worst.as_ref().map(|worst| (site, worst)));
+        let measured =
+            || of(number).filter_map(|(_, site)| site.worst.as_ref().map(|worst| (site, worst)));
         let worst = measured().max_by(|(_, a), (_, b)| a.share().total_cmp(&b.share()));
-        let wrong: Vec<usize> = of(number).filter(|(_, site)| site.is_wrong()).map(|(at, _)| at).collect();
+        let wrong: Vec<usize> = of(number)
+            .filter(|(_, site)| site.is_wrong())
+            .map(|(at, _)| at)
+            .collect();
         let unknown = of(number).any(|(_, site)| matches!(site.outcome, Outcome::Unknown(_)));
         let verdict = match (of(number).count(), wrong.first()) {
             (0, _) => "not in the dump",
@@ -246,13 +284,17 @@ fn checkpoints(judged: &Judged, first: Option<usize>) -> Vec<Checkpoint> {
             elements: of(number).map(|(_, site)| site.elements).sum(),
             worst: worst.map(|(_, worst)| worst.difference),
             bound: worst.map(|(site, _)| site.rule.tolerance.to_string()),
-            ratio: of(number).filter_map(|(_, site)| site.ratio).reduce(f64::max),
+            ratio: of(number)
+                .filter_map(|(_, site)| site.ratio)
+                .reduce(f64::max),
             verdict,
             at: wrong.first().map(|at| judged.sites[*at].key()),
         }
     };
     let numbered = CHECKPOINTS.iter().take(9);
-    numbered.map(|checkpoint| line(checkpoint.number, checkpoint.name)).collect()
+    numbered
+        .map(|checkpoint| line(checkpoint.number, checkpoint.name))
+        .collect()
 }
 
 /// Logits of the last position alone are what 9 is about.
@@ -265,7 +307,8 @@ fn number_of(judged: &JudgedSite) -> usize {
 
 impl Checkpoint {
     fn line(&self) -> String {
-        let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1e}"));
+        let figure =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1e}"));
         let line = format!(
             "{:2}  {:<11}  {:>5}  {:>8}  {:>9}  {:>6}  {:>5}  {}",
             self.number,
@@ -293,19 +336,32 @@ fn short(bound: &str) -> String {
 }
 
 fn ratio(value: f64) -> String {
-    if value < 1000.0 { format!("{value:.2}") } else { format!("{value:.0e}") }
+    if value < 1000.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.0e}")
+    }
 }
 
 impl FirstWrong {
     fn of(judged: &Judged, first: usize, all: &[Site]) -> FirstWrong {
         let wrong = &judged.sites[first];
         let before = judged.sites[..first].iter().rev();
-        let last_right = before.clone().find(|site| site.call == wrong.call && site.is_right());
+        let last_right = before
+            .clone()
+            .find(|site| site.call == wrong.call && site.is_right());
         let place = |name: &str| all.iter().position(|site| site.name == name);
-        let from = last_right.and_then(|right| place(&right.site.name)).map_or(0, |at| at + 1);
+        let from = last_right
+            .and_then(|right| place(&right.site.name))
+            .map_or(0, |at| at + 1);
         let to = place(&wrong.site.name).unwrap_or(from);
-        let between = all[from.min(to)..to].iter().map(|site| site.name.clone()).collect();
-        let page = CHECKPOINTS.iter().find(|checkpoint| checkpoint.number == number_of(wrong));
+        let between = all[from.min(to)..to]
+            .iter()
+            .map(|site| site.name.clone())
+            .collect();
+        let page = CHECKPOINTS
+            .iter()
+            .find(|checkpoint| checkpoint.number == number_of(wrong));
         FirstWrong {
             site: wrong.key(),
             name: wrong.name.clone(),
@@ -315,7 +371,9 @@ impl FirstWrong {
             },
             last_right: last_right.map(JudgedSite::key),
             between,
-            right_positions: Some(wrong).filter(|wrong| !wrong.is_last).and_then(JudgedSite::right_positions),
+            right_positions: Some(wrong)
+                .filter(|wrong| !wrong.is_last)
+                .and_then(JudgedSite::right_positions),
             look_at: page.map_or(String::new(), |page| {
                 format!("docs/checkpoints/{:02}-{}.md", page.number, page.name)
             }),
@@ -323,7 +381,11 @@ impl FirstWrong {
     }
 
     fn print(&self) {
-        let at = if self.between.is_empty() { "at" } else { "at or before" };
+        let at = if self.between.is_empty() {
+            "at"
+        } else {
+            "at or before"
+        };
         say!("FAIL: first wrong {at} {} ({})", self.site, self.name);
         say!("  what            {}", self.what);
         match &self.last_right {
@@ -337,7 +399,12 @@ impl FirstWrong {
 }
 
 fn several(names: &[String], most: usize) -> String {
-    let shown = names.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(most)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -347,29 +414,48 @@ fn several(names: &[String], most: usize) -> String {
 fn print_diagnosis(wrong: &FirstWrong, diagnosis: &Diagnosis) {
     match &diagnosis.causes[..] {
         [] if diagnosis.tried == 0 => say!("  cause           no explanation could be tried here"),
-        [] => say!("  cause           none of {} explanations reproduces it", diagnosis.tried),
+        [] => say!(
+            "  cause           none of {} explanations reproduces it",
+            diagnosis.tried
+        ),
         [cause] => print_cause("cause", cause),
         causes => {
-            say!("  cause           one of {} that cannot be told apart here", causes.len());
+            say!(
+                "  cause           one of {} that cannot be told apart here",
+                causes.len()
+            );
             for cause in causes {
                 print_cause("    or", cause);
             }
         }
     }
-    let figure = |value: Option<f64>| value.map_or("of another form".to_owned(), |value| format!("off by {value:.1e}"));
+    let figure = |value: Option<f64>| {
+        value.map_or("of another form".to_owned(), |value| {
+            format!("off by {value:.1e}")
+        })
+    };
     let runner_up = diagnosis.runner_up.as_ref().map_or(String::new(), |next| {
         format!("; next best off by {:.1e}: {}", next.residue, next.says)
     });
     let correct = figure(diagnosis.correct);
-    say!("  beside it       what is right is {correct}, rounding is {:.1e}{runner_up}", diagnosis.noise);
+    say!(
+        "  beside it       what is right is {correct}, rounding is {:.1e}{runner_up}",
+        diagnosis.noise
+    );
     if let Some(right) = diagnosis.place.right_before {
-        say!("  positions       right before position {right}, wrong from there on: a boundary of chunks?");
+        say!(
+            "  positions       right before position {right}, wrong from there on: a boundary of chunks?"
+        );
     } else if let Some(right) = wrong.right_positions.filter(|right| *right > 0) {
-        say!("  positions       the first {right} are right");
+        say!("  positions       the first {right} agree");
     }
     if diagnosis.causes.is_empty() {
         say!("  where           {}", diagnosis.place.says.join("; "));
-        let growth = diagnosis.place.growth.iter().map(|(site, error)| format!("{site} {error:.1e}"));
+        let growth = diagnosis
+            .place
+            .growth
+            .iter()
+            .map(|(site, error)| format!("{site} {error:.1e}"));
         let growth: Vec<String> = growth.collect();
         if !growth.is_empty() {
             say!("  along layers    {}", several(&growth, 8));
@@ -379,11 +465,17 @@ fn print_diagnosis(wrong: &FirstWrong, diagnosis: &Diagnosis) {
 }
 
 fn print_cause(label: &str, cause: &Cause) {
-    say!("  {label:<15} {} (off by {:.1e})", cause.says, cause.residue);
+    say!(
+        "  {label:<15} {} (off by {:.1e})",
+        cause.says,
+        cause.residue
+    );
     let Some(reach) = &cause.reach else {
         return;
     };
-    let layers = reach.only_layer.map_or(String::new(), |layer| format!(", made in layer {layer} alone"));
+    let layers = reach.only_layer.map_or(String::new(), |layer| {
+        format!(", made in layer {layer} alone")
+    });
     let extent = match &reach.until {
         None => format!("all {} tensors from there on{layers}", reach.of),
         Some(until) => format!(
@@ -416,8 +508,12 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1e}"));
-        let at = self.at.as_ref().map_or(String::new(), |at| format!("{at:?}"));
+        let figure =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1e}"));
+        let at = self
+            .at
+            .as_ref()
+            .map_or(String::new(), |at| format!("{at:?}"));
         let line = format!(
             "{:<24} {:<8} {:>8} of {:>8}  R {:>6}  {:<18} {}",
             self.site,
@@ -434,7 +530,12 @@ impl Row {
 
 /// What no tensor of the dump shows: a kind of site, or a kind in some layers.
 fn absent(judged: &Judged, all: &[Site]) -> Vec<String> {
-    let shown: BTreeSet<&str> = judged.sites.iter().map(|site| site.site.name.as_str()).collect();
+    let mut shown: BTreeSet<&str> = judged
+        .sites
+        .iter()
+        .map(|site| site.site.name.as_str())
+        .collect();
+    shown.extend(judged.not_judged.iter().map(String::as_str));
     let mut absent: Vec<String> = Vec::new();
     let kinds = all.iter().map(|site| site.kind);
     let mut seen = Vec::new();
@@ -444,8 +545,11 @@ fn absent(judged: &Judged, all: &[Site]) -> Vec<String> {
         }
         seen.push(kind);
         let of_kind: Vec<&Site> = all.iter().filter(|site| site.kind == kind).collect();
-        let missing: Vec<&&Site> = of_kind.iter().filter(|site| !shown.contains(site.name.as_str())).collect();
-        let name = if kind.name.is_empty() { "the blocks' outputs" } else { kind.name };
+        let missing: Vec<&&Site> = of_kind
+            .iter()
+            .filter(|site| !shown.contains(site.name.as_str()))
+            .collect();
+        let name = kind.title();
         if missing.len() == of_kind.len() {
             absent.push(name.to_owned());
         } else {

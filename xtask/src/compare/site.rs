@@ -16,6 +16,22 @@ pub struct Kind {
     pub axes: &'static str,
 }
 
+impl Kind {
+    /// Its name, `h` for a block's output.
+    pub fn title(&self) -> &'static str {
+        if self.name.is_empty() { "h" } else { self.name }
+    }
+
+    /// The checkpoint whose rule it is compared by, the whole model having run: 8 for what is behind the blocks.
+    pub fn judged_at(&self) -> usize {
+        if *self == LN_F || *self == LOGITS {
+            8
+        } else {
+            7
+        }
+    }
+}
+
 const fn kind(name: &'static str, checkpoint: usize, axes: &'static str) -> Kind {
     Kind {
         name,

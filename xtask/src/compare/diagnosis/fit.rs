@@ -27,7 +27,11 @@ impl Fit {
         let noise = noise(judged);
         // Rounding errors grow with the numbers.
         let (usual, own) = (rms(&judged.reference.witness), rms(explained));
-        let growth = if usual > 0.0 { (own / usual).max(1.0) } else { 1.0 };
+        let growth = if usual > 0.0 {
+            (own / usual).max(1.0)
+        } else {
+            1.0
+        };
         Some(Fit {
             residue,
             noise: noise * growth,
@@ -48,8 +52,11 @@ pub fn noise(judged: &JudgedSite) -> f64 {
     let measured = deltas.map_or(0.0, |delta| {
         mean_square(witness.iter().zip(delta).map(|(w, d)| d / w.abs().max(1.0)))
     });
-    let roundings = if judged.precision.has_budget() { 1.0 } else { 4.0 };
-    let unit = judged.precision.unit_roundoff().max(Precision::Float32.unit_roundoff());
+    let roundings = if judged.precision.is_full() { 1.0 } else { 4.0 };
+    let unit = judged
+        .precision
+        .unit_roundoff()
+        .max(Precision::Float32.unit_roundoff());
     measured.max(roundings * unit * rms(witness))
 }
 
@@ -85,6 +92,11 @@ fn mean_square(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 fn squeezed(values: &ArrayD<f64>) -> IxDyn {
-    let axes: Vec<usize> = values.shape().iter().copied().filter(|axis| *axis != 1).collect();
+    let axes: Vec<usize> = values
+        .shape()
+        .iter()
+        .copied()
+        .filter(|axis| *axis != 1)
+        .collect();
     IxDyn(&axes)
 }

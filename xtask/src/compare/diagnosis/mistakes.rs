@@ -52,7 +52,10 @@ pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
     }
     let fits = known.into_iter().filter_map(|explanation| {
         let plan = explanation.plan?;
-        let mut sites = scene.replay.run_with(scene.span, &|block| plan.at(block, None)).ok()?;
+        let mut sites = scene
+            .replay
+            .run_with(scene.span, &|block| plan.at(block, None))
+            .ok()?;
         activate_own(scene, plan, &mut sites);
         Some((explanation, scene.fit(&sites)?))
     });
@@ -63,7 +66,8 @@ pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
 /// precision rounds numbers apart that differ in the last digit only.
 fn activate_own(scene: &Scene, plan: Plan, sites: &mut Sites) {
     let wrong = &scene.judged.sites[scene.first];
-    let (Plan::Mistake(bug), "mlp.act", Some(layer)) = (plan, wrong.site.kind.name, wrong.site.layer)
+    let (Plan::Mistake(bug), "mlp.act", Some(layer)) =
+        (plan, wrong.site.kind.name, wrong.site.layer)
     else {
         return;
     };
@@ -73,19 +77,26 @@ fn activate_own(scene: &Scene, plan: Plan, sites: &mut Sites) {
         site.call == wrong.call && site.site.name == fc && site.is_right() && !site.is_last
     };
     // A mistake before the activation is not made there.
-    let is_elementwise = sites.get(&fc).is_some_and(|replayed| replayed.shape() == wrong.values.shape());
+    let is_elementwise = sites
+        .get(&fc)
+        .is_some_and(|replayed| replayed.shape() == wrong.values.shape());
     if let Some(own) = before.clone().find(is_own)
         && is_elementwise
     {
         let activation = scene.replay.weights.config.activation();
-        let activated = own.values.mapv(|x| activate(x as f32, activation, Some(bug)).into());
+        let activated = own
+            .values
+            .mapv(|x| activate(x as f32, activation, Some(bug)).into());
         sites.insert(wrong.site.name.clone(), activated);
     }
 }
 
 fn explanations(scene: &Scene) -> Vec<Explanation> {
     // What follows in the list is about the choice of tokens, which dumps do not hold.
-    let bugs = Bug::ALL.iter().copied().filter(|bug| *bug < Bug::ArgmaxOverRows);
+    let bugs = Bug::ALL
+        .iter()
+        .copied()
+        .filter(|bug| *bug < Bug::ArgmaxOverRows);
     let mut all: Vec<Explanation> = bugs
         .map(|bug| Explanation {
             id: format!("{bug:?}"),
@@ -110,16 +121,28 @@ fn explanations(scene: &Scene) -> Vec<Explanation> {
     for at in from..=block {
         if at + 1 < scene.layers {
             let says = format!("layer {at} is skipped: layer {} runs in its place", at + 1);
-            add(format!("LayerSkipped:{at}"), says, Plan::Shift { block: at, by: 1 });
+            add(
+                format!("LayerSkipped:{at}"),
+                says,
+                Plan::Shift { block: at, by: 1 },
+            );
         }
         if at > 0 {
             let says = format!("layer {} runs twice", at - 1);
-            add(format!("LayerTwice:{}", at - 1), says, Plan::Shift { block: at, by: -1 });
+            add(
+                format!("LayerTwice:{}", at - 1),
+                says,
+                Plan::Shift { block: at, by: -1 },
+            );
         }
     }
     for of in (0..scene.layers).filter(|of| *of != block && from == block) {
         let says = format!("layer {block} has the weights of layer {of}");
-        add(format!("WeightsOfLayer:{of}"), says, Plan::Weights { block, of });
+        add(
+            format!("WeightsOfLayer:{of}"),
+            says,
+            Plan::Weights { block, of },
+        );
     }
     all
 }
@@ -130,7 +153,11 @@ fn work(scene: &Scene) -> f64 {
     let (c, i) = (config.n_embd() as f64, config.n_inner() as f64);
     let from = scene.span.from.unwrap_or(0);
     let blocks = (scene.span.to + 1).min(scene.layers).saturating_sub(from) as f64;
-    let head = if scene.span.to >= scene.layers { config.vocab_size() as f64 * c } else { 0.0 };
+    let head = if scene.span.to >= scene.layers {
+        config.vocab_size() as f64 * c
+    } else {
+        0.0
+    };
     let case = &scene.replay.traces.case;
     let rows = (case.batch * case.calls[scene.replay.call]) as f64;
     rows * (blocks * (4.0 * c * c + 2.0 * c * i) + head)
@@ -159,7 +186,10 @@ pub fn reach(scene: &Scene, causes: &mut [(Explanation, Cause)]) {
         let only = wrong.site.layer.filter(|_| is_mistake);
         let ways = std::iter::once(None).chain(only.map(Some));
         let reaches = ways.filter_map(|only| {
-            let sites = scene.replay.run_with(whole, &|block| plan.at(block, only)).ok()?;
+            let sites = scene
+                .replay
+                .run_with(whole, &|block| plan.at(block, only))
+                .ok()?;
             Some(follow(scene, &sites, only))
         });
         // Of equals the first: in all layers.
@@ -173,7 +203,9 @@ fn follow(scene: &Scene, sites: &Sites, only_layer: Option<usize>) -> Reach {
     let call = rest.first().map(|site| site.call);
     let of_call: Vec<&JudgedSite> = rest.iter().filter(|site| Some(site.call) == call).collect();
     let misses = |judged: &&JudgedSite| {
-        sites.get(&judged.site.name).is_none_or(|explained| !agrees(judged, explained))
+        sites
+            .get(&judged.site.name)
+            .is_none_or(|explained| !agrees(judged, explained))
     };
     // The first is known to fit, by a narrower bound.
     let miss = of_call.iter().skip(1).position(misses).map(|at| at + 1);
@@ -189,10 +221,14 @@ fn follow(scene: &Scene, sites: &Sites, only_layer: Option<usize>) -> Reach {
 pub fn agrees(judged: &JudgedSite, explained: &ArrayD<f64>) -> bool {
     let explained = rows_of(judged, explained);
     judged.values.shape() == explained.shape()
-        && judged.values.iter().zip(&explained).all(|(found, expected)| {
-            let allowed = judged.rule.tolerance.allowed(*expected);
-            found == expected || (found - expected).abs() <= allowed
-        })
+        && judged
+            .values
+            .iter()
+            .zip(&explained)
+            .all(|(found, expected)| {
+                let allowed = judged.rule.tolerance.allowed(*expected);
+                found == expected || (found - expected).abs() <= allowed
+            })
 }
 
 /// The rows of an explanation that the port shows: all, or the last.
@@ -201,5 +237,7 @@ pub fn rows_of(judged: &JudgedSite, explained: &ArrayD<f64>) -> ArrayD<f64> {
         return explained.clone();
     }
     let from = explained.shape()[1].saturating_sub(1);
-    explained.slice_axis(Axis(1), Slice::from(from..)).to_owned()
+    explained
+        .slice_axis(Axis(1), Slice::from(from..))
+        .to_owned()
 }

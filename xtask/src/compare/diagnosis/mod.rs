@@ -19,6 +19,7 @@ use crate::plain::Weights;
 use crate::references::CaseTraces;
 use fit::Fit;
 
+pub use fit::rms_difference;
 pub use place::Place;
 
 /// Of explanations that fit, those are kept whose residue is at most so many times the smallest.
@@ -136,19 +137,34 @@ impl Explanation {
 
 /// The explanations that reproduce the tensor about as well as the best of them.
 fn chosen(tried: &[(Explanation, Fit)], correct: Option<Fit>) -> Vec<(Explanation, Cause)> {
-    let mut fitting: Vec<&(Explanation, Fit)> =
-        tried.iter().filter(|(_, fit)| fit.reproduces(correct)).collect();
+    let mut fitting: Vec<&(Explanation, Fit)> = tried
+        .iter()
+        .filter(|(_, fit)| fit.reproduces(correct))
+        .collect();
     fitting.sort_by(|(_, a), (_, b)| a.residue.total_cmp(&b.residue));
-    let best = fitting.first().map_or(0.0, |(_, fit)| fit.residue.max(fit.noise));
-    let as_good = fitting.into_iter().filter(|(_, fit)| fit.residue <= AS_GOOD * best);
-    as_good.map(|(explanation, fit)| (explanation.clone(), explanation.cause(*fit))).collect()
+    let best = fitting
+        .first()
+        .map_or(0.0, |(_, fit)| fit.residue.max(fit.noise));
+    let as_good = fitting
+        .into_iter()
+        .filter(|(_, fit)| fit.residue <= AS_GOOD * best);
+    as_good
+        .map(|(explanation, fit)| (explanation.clone(), explanation.cause(*fit)))
+        .collect()
 }
 
 /// Of explanations that fit the first wrong site equally, those that explain most of what follows.
 fn farthest(causes: Vec<(Explanation, Cause)>) -> Vec<(Explanation, Cause)> {
     let sites = |cause: &Cause| cause.reach.as_ref().map_or(0, |reach| reach.sites);
-    let most = causes.iter().map(|(_, cause)| sites(cause)).max().unwrap_or_default();
-    causes.into_iter().filter(|(_, cause)| sites(cause) == most).collect()
+    let most = causes
+        .iter()
+        .map(|(_, cause)| sites(cause))
+        .max()
+        .unwrap_or_default();
+    causes
+        .into_iter()
+        .filter(|(_, cause)| sites(cause) == most)
+        .collect()
 }
 
 impl<'a> Scene<'a> {
@@ -161,7 +177,9 @@ impl<'a> Scene<'a> {
         let wrong = &judged.sites[first];
         let layers = weights.config.n_layer();
         let before = judged.sites[..first].iter().rev();
-        let last_right = before.clone().find(|site| site.call == wrong.call && site.is_right());
+        let last_right = before
+            .clone()
+            .find(|site| site.call == wrong.call && site.is_right());
         let from = last_right.map(|right| match (right.site.layer, right.site.kind.name) {
             (Some(layer), "") => layer + 1,
             (Some(layer), _) => layer,
@@ -198,7 +216,9 @@ impl<'a> Scene<'a> {
     fn fit(&self, sites: &Sites) -> Option<Fit> {
         let wrong = &self.judged.sites[self.first];
         let before = &self.judged.sites[..self.first];
-        let same_call = before.iter().filter(|site| site.call == wrong.call && site.is_right());
+        let same_call = before
+            .iter()
+            .filter(|site| site.call == wrong.call && site.is_right());
         for right in same_call {
             if let Some(explained) = sites.get(&right.site.name)
                 && !mistakes::agrees(right, explained)

@@ -31,7 +31,9 @@ impl Place {
         }
         let bad = wrong_indices(wrong);
         if bad.is_empty() {
-            place.says.push("every number within its tolerance".to_owned());
+            place
+                .says
+                .push("every number within its tolerance".to_owned());
             return place;
         }
         let shape = wrong.values.shape();
@@ -49,7 +51,11 @@ impl Place {
             if length == 1 {
                 continue;
             }
-            let which = if at.len() == length { "all".to_owned() } else { ranges(&at) };
+            let which = if at.len() == length {
+                "all".to_owned()
+            } else {
+                ranges(&at)
+            };
             place.says.push(format!("{name}: {which} of {length}"));
             let start = at.first().copied().unwrap_or_default();
             if letter == 'T' && start > 0 && at.len() == length - start {
@@ -68,7 +74,8 @@ fn wrong_indices(wrong: &JudgedSite) -> Vec<Vec<usize>> {
         let is_same = *found == *expected;
         !is_same && !((**found - **expected).abs() <= allowed)
     });
-    bad.map(|((index, _), _)| ndarray::Dimension::as_array_view(&index).to_vec()).collect()
+    bad.map(|((index, _), _)| ndarray::Dimension::as_array_view(&index).to_vec())
+        .collect()
 }
 
 /// `0..6, 9`: at most four of them.
@@ -87,7 +94,10 @@ fn ranges(at: &BTreeSet<usize>) -> String {
     });
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text += &format!(" and {} more", at.len() - ranges[..4].iter().map(|(a, b)| b - a + 1).sum::<usize>());
+        text += &format!(
+            " and {} more",
+            at.len() - ranges[..4].iter().map(|(a, b)| b - a + 1).sum::<usize>()
+        );
     }
     text
 }
@@ -105,7 +115,11 @@ fn growth(judged: &Judged, wrong: &JudgedSite) -> Vec<(String, f64)> {
         relative.collect()
     };
     let blocks = errors("");
-    if blocks.len() > 1 { blocks } else { errors(wrong.site.kind.name) }
+    if blocks.len() > 1 {
+        blocks
+    } else {
+        errors(wrong.site.kind.name)
+    }
 }
 
 impl JudgedSite {

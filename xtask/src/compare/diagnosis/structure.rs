@@ -23,6 +23,9 @@ pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
     for (id, says, explained) in addends(scene, wrong) {
         try_one(id, says, &explained);
     }
+    for (id, says, explained) in without_affine(scene, wrong) {
+        try_one(id, says, &explained);
+    }
     for (id, says, explained) in reordered(wrong) {
         try_one(id, says, &explained);
     }
@@ -44,7 +47,10 @@ fn others(scene: &Scene, wrong: &JudgedSite) -> Tried {
     let mut tried: Tried = same_shape(scene, wrong)
         .filter(|(site, _)| *site != here)
         .map(|(site, values)| {
-            let (id, says) = (format!("equals:{site}"), format!("{here} equals the reference's {site}"));
+            let (id, says) = (
+                format!("equals:{site}"),
+                format!("{here} equals the reference's {site}"),
+            );
             (id, says, values.clone())
         })
         .collect();
@@ -52,7 +58,9 @@ fn others(scene: &Scene, wrong: &JudgedSite) -> Tried {
         && let Some(all) = scene.replay.reference.witness(here)
     {
         for position in 0..all.shape()[1].saturating_sub(1) {
-            let row = all.slice_axis(Axis(1), Slice::from(position..=position)).to_owned();
+            let row = all
+                .slice_axis(Axis(1), Slice::from(position..=position))
+                .to_owned();
             let says = format!("{here} is that of position {position}, not of the last");
             tried.push((format!("position:{position}"), says, row));
         }
@@ -66,9 +74,17 @@ fn addends(scene: &Scene, wrong: &JudgedSite) -> Tried {
     let mut tried = Tried::new();
     let mut add = |name: &str, values: &ArrayD<f64>| {
         let missing = right - values;
-        tried.push((format!("minus:{name}"), format!("{name} is missing"), missing));
+        tried.push((
+            format!("minus:{name}"),
+            format!("{name} is missing"),
+            missing,
+        ));
         let twice = right + values;
-        tried.push((format!("plus:{name}"), format!("{name} is added once too often"), twice));
+        tried.push((
+            format!("plus:{name}"),
+            format!("{name} is added once too often"),
+            twice,
+        ));
     };
     for (site, values) in same_shape(scene, wrong) {
         let finite = values.iter().all(|x| x.is_finite());
@@ -103,7 +119,10 @@ fn biases(scene: &Scene, wrong: &JudgedSite) -> Vec<(String, ArrayD<f64>)> {
     let mut biases = Vec::new();
     let widened = |bias: ndarray::ArrayView1<f32>| bias.mapv(f64::from).into_dyn();
     for name in ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"] {
-        let Some(Ok(conv)) = layer.as_ref().map(|layer| weights.conv1d(&format!("{layer}{name}"))) else {
+        let Some(Ok(conv)) = layer
+            .as_ref()
+            .map(|layer| weights.conv1d(&format!("{layer}{name}")))
+        else {
             continue;
         };
         let bias = widened(conv.bias);
@@ -131,11 +150,29 @@ fn biases(scene: &Scene, wrong: &JudgedSite) -> Vec<(String, ArrayD<f64>)> {
     biases
 }
 
+/// A normalisation whose weight and bias are not applied: what was subtracted and divided, and no more.
+fn without_affine(scene: &Scene, wrong: &JudgedSite) -> Tried {
+    let right = &wrong.reference.witness;
+    let norm = scene.replay.weights.norm(&wrong.site.name, None);
+    let Some(norm) = norm.ok().filter(|_| wrong.site.kind.checkpoint == 1) else {
+        return Tried::new();
+    };
+    let (weight, bias) = (norm.weight.mapv(f64::from), norm.bias.mapv(f64::from));
+    let says = "weight and bias are not applied".to_owned();
+    vec![(
+        "without:weight and bias".to_owned(),
+        says,
+        (right - &bias) / &weight,
+    )]
+}
+
 /// The same memory with its axes in another order.
 fn reordered(wrong: &JudgedSite) -> Tried {
     let right = &wrong.reference.witness;
     let axes: Vec<char> = wrong.site.kind.axes.chars().collect();
-    let long: Vec<usize> = (0..right.ndim()).filter(|axis| right.shape()[*axis] > 1).collect();
+    let long: Vec<usize> = (0..right.ndim())
+        .filter(|axis| right.shape()[*axis] > 1)
+        .collect();
     let mut tried = Tried::new();
     for order in permutations(&long) {
         if order == long {
@@ -185,9 +222,13 @@ fn scaled(scene: &Scene, wrong: &JudgedSite) -> Tried {
     if found.shape() != right.shape() {
         return Tried::new();
     }
-    let open = || found.iter().zip(right).filter(|(f, r)| f.is_finite() && r.is_finite());
-    let (product, square) =
-        open().fold((0.0, 0.0), |(fr, rr), (f, r)| (fr + f * r, rr + r * r));
+    let open = || {
+        found
+            .iter()
+            .zip(right)
+            .filter(|(f, r)| f.is_finite() && r.is_finite())
+    };
+    let (product, square) = open().fold((0.0, 0.0), |(fr, rr), (f, r)| (fr + f * r, rr + r * r));
     let mut tried = Tried::new();
     if square > 0.0 {
         let factor = product / square;
@@ -218,7 +259,9 @@ fn name_factor(factor: f64, scene: &Scene) -> String {
         (1.0 / c.sqrt(), "1/sqrt(C)"),
         ((d / c).sqrt(), "the root of C in the place of that of D"),
     ];
-    let found = named.iter().find(|(known, _)| (factor / known - 1.0).abs() < 1e-4);
+    let found = named
+        .iter()
+        .find(|(known, _)| (factor / known - 1.0).abs() < 1e-4);
     found.map_or_else(String::new, |(_, name)| format!(", {name}"))
 }
 
@@ -238,7 +281,13 @@ fn exchanged_rows(wrong: &JudgedSite) -> Tried {
 /// Equal at positions shifted by a few, where at least three remain to be compared.
 fn shifted(wrong: &JudgedSite) -> Vec<(Explanation, Fit)> {
     let (found, right) = (&wrong.values, &wrong.reference.witness);
-    let Some(axis) = wrong.site.kind.axes.find('T').filter(|_| found.shape() == right.shape()) else {
+    let Some(axis) = wrong
+        .site
+        .kind
+        .axes
+        .find('T')
+        .filter(|_| found.shape() == right.shape())
+    else {
         return Vec::new();
     };
     if wrong.site.kind.axes.contains('S') {
