@@ -55,6 +55,8 @@ pub struct JudgedSite {
     pub reference: Reference,
     /// Whether the port shows the last position alone.
     pub is_last: bool,
+    /// Whether the dump has its heads side by side.
+    pub is_joined: bool,
     /// Largest difference and the difference allowed there, with the place; none where values were not compared.
     pub worst: Option<llorch_parity::Difference>,
     pub elements: usize,
@@ -231,6 +233,7 @@ impl Judged {
             values: values.clone(),
             reference,
             is_last,
+            is_joined: false,
             worst: None,
             elements: 0,
             ratio: None,
@@ -249,6 +252,7 @@ impl Judged {
                     self.assumed.push(format!("{stem}: axes {layout}"));
                 }
                 judged.values = part(values);
+                judged.is_joined = layout.contains("HD)");
                 if site.kind.name == "attn.scores" {
                     let note = judged.normalise_scores(meaning, against.config);
                     self.assumed

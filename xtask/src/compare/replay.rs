@@ -125,7 +125,11 @@ impl Replay<'_> {
         let config = &self.weights.config;
         let capacity = self.traces.case.calls[..=self.call].iter().sum();
         let batch = self.traces.case.batch;
-        let mut cache = Cache::new(batch, capacity, config.n_head(), config.head_dim());
+        let (heads, dim) = match bug {
+            Some(Bug::QkvHeadsDimsExchanged) => (config.head_dim(), config.n_head()),
+            _ => (config.n_head(), config.head_dim()),
+        };
+        let mut cache = Cache::new(batch, capacity, heads, dim);
         for call in 0..self.call {
             let new = self.traces.case.calls[call];
             let [k, v] = ["k", "v"].map(|letter| self.appended(call, layer, letter, new));

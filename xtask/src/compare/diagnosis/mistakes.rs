@@ -5,7 +5,7 @@ use ndarray::{ArrayD, Axis, Slice};
 use super::fit::Fit;
 use super::{Cause, Explanation, Reach, Scene};
 use crate::compare::judge::JudgedSite;
-use crate::compare::replay::{Sites, Span};
+use crate::compare::replay::{Replay, Sites, Span};
 use crate::plain::{Bug, activate};
 
 /// Multiplications and additions that a diagnosis may cost; some minutes.
@@ -25,6 +25,22 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Whether the mistake is made where heads are taken apart that a projection gave side by side.
+    pub fn is_of_split(self) -> bool {
+        matches!(
+            self,
+            Plan::Mistake(
+                Bug::QkvInterleaved
+                    | Bug::QkvKeysValuesSwapped
+                    | Bug::QkvQueriesKeysSwapped
+                    | Bug::QkvHeadsDimsExchanged
+                    | Bug::QkvReshapedHeadsFirst
+                    | Bug::QkvBatchJoined
+                    | Bug::QkvQueriesScaled
+            )
+        )
+    }
+
     /// The layer whose weights a block has, and its mistake.
     fn at(self, block: usize, only: Option<usize>) -> (usize, Option<Bug>) {
         match self {
@@ -57,7 +73,7 @@ pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
             .run_with(scene.span, &|block| plan.at(block, None))
             .ok()?;
         activate_own(scene, plan, &mut sites);
-        Some((explanation, scene.fit(&sites)?))
+        Some((explanation, scene.fit(&sites, plan)?))
     });
     fits.collect()
 }
@@ -161,6 +177,35 @@ fn work(scene: &Scene) -> f64 {
     let case = &scene.replay.traces.case;
     let rows = (case.batch * case.calls[scene.replay.call]) as f64;
     rows * (blocks * (4.0 * c * c + 2.0 * c * i) + head)
+}
+
+/// Whether a mistake would have shown in an earlier call, which is right.
+pub fn is_refuted(scene: &Scene, explanation: &Explanation) -> bool {
+    let Some(plan) = explanation.plan else {
+        return false;
+    };
+    let call = scene.replay.call;
+    let earlier = scene.judged.calls.range(..call);
+    earlier.into_iter().any(|(call, reference)| {
+        let replay = Replay {
+            call: *call,
+            reference,
+            ..scene.replay
+        };
+        let sites = replay
+            .run_with(scene.span, &|block| plan.at(block, None))
+            .unwrap_or_default();
+        let right = scene
+            .judged
+            .sites
+            .iter()
+            .filter(|site| site.call == *call && site.is_right());
+        let mut shown = right.filter(|right| !(right.is_joined && plan.is_of_split()));
+        shown.any(|right| {
+            let explained = sites.get(&right.site.name);
+            explained.is_some_and(|explained| !agrees(right, explained))
+        })
+    })
 }
 
 /// Follows each cause to the end of the call: made in all layers, or in the first wrong one alone.

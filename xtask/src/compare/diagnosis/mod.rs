@@ -99,6 +99,7 @@ pub fn diagnose(judged: &Judged, weights: &Weights, traces: &CaseTraces) -> Opti
     } else {
         known
     };
+    causes.retain(|(explanation, _)| !mistakes::is_refuted(&scene, explanation));
     mistakes::reach(&scene, &mut causes);
     let causes = farthest(causes);
     let runner_up = tried
@@ -213,20 +214,32 @@ impl<'a> Scene<'a> {
     }
 
     /// How well a replay fits the first wrong site. Nothing where it contradicts a site that is right.
-    fn fit(&self, sites: &Sites) -> Option<Fit> {
+    fn fit(&self, sites: &Sites, plan: mistakes::Plan) -> Option<Fit> {
         let wrong = &self.judged.sites[self.first];
         let before = &self.judged.sites[..self.first];
         let same_call = before
             .iter()
             .filter(|site| site.call == wrong.call && site.is_right());
         for right in same_call {
+            // Where heads were side by side, it is here that they were taken apart, rightly.
+            let is_told_here = right.is_joined && plan.is_of_split();
             if let Some(explained) = sites.get(&right.site.name)
+                && !is_told_here
                 && !mistakes::agrees(right, explained)
             {
                 return None;
             }
         }
         let explained = sites.get(&wrong.site.name)?;
-        Fit::of(wrong, &mistakes::rows_of(wrong, explained))
+        let here = Fit::of(wrong, &mistakes::rows_of(wrong, explained));
+        here.or_else(|| {
+            // Of another shape: modules in another order give one site's tensor at another.
+            let layer = wrong.site.layer?;
+            let of_layer = sites
+                .iter()
+                .filter(|(site, _)| site.starts_with(&format!("h.{layer}.")));
+            let fits = of_layer.filter_map(|(_, elsewhere)| Fit::of(wrong, elsewhere));
+            fits.min_by(|a, b| a.residue.total_cmp(&b.residue))
+        })
     }
 }
