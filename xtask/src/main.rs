@@ -5,11 +5,13 @@
 mod say;
 
 mod bench;
+mod bugs;
 mod cases;
 mod checkpoints;
 mod compare;
 mod model_dir;
 mod plain;
+mod port;
 mod python;
 mod references;
 mod refs;
@@ -27,6 +29,7 @@ use clap::Parser;
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     Validate(validate::Options),
+    Bugs(bugs::Options),
     Refs(refs::Options),
     Compare(compare::Options),
     Trace(trace::Options),
@@ -39,6 +42,7 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Validate(options) => validate::run(&options),
+        Command::Bugs(options) => bugs::run(&options),
         Command::Refs(options) => refs::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Trace(options) => trace::run(&options),

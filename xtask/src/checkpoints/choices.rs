@@ -1,29 +1,32 @@
 //! Checkpoint 10: the greedy token, wherever the truth's margin settles which it is.
 
-use anyhow::{Context, Result};
-use llorch_model::{Gpt2, greedy};
+use anyhow::{Context, Result, ensure};
 use llorch_parity::{Choice, Expectation, Judge, Key, Tensor};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView3, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use super::Run;
-use super::propagated::{all_tokens, last_of_steps, stored_last};
+use super::propagated::{all_tokens, last_logits_of, last_of_steps, stored_last};
+use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// Compares the greedy token of every row: after each case's tokens, and after each step of those that
 /// were generated.
-pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
     for traces in &run.references.cases {
         let case = &traces.case;
-        let stepwise = last_of_steps(gpt2, traces)?;
-        let whole = whole(gpt2, traces)?;
+        let stepwise = last_of_steps(model, traces)?;
+        let tokens = all_tokens(traces)?;
+        let whole = last_logits_of(model, tokens.view())?;
         for place in places(traces) {
             let reference = place.logits(traces)?;
             let ours = match &place {
                 Place::Step(name) => stepwise.array(name)?.to_owned(),
                 Place::LastOf(_) => whole.clone(),
             };
+            let chosen = greedy(model, ours.view())?;
             for row in 0..case.batch {
                 let choice = choose(
+                    chosen[row],
                     ours.row(row),
                     reference.witness.row(row),
                     reference.truth.row(row),
@@ -31,33 +34,31 @@ pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
                 judge.compare_choice(&place.key(case.name.as_str(), row), choice);
             }
         }
-        let tokens = |logits: &Array2<f32>| -> Result<Tensor> {
-            let ids = logits.rows().into_iter().map(|row| Ok(greedy(row)?.into()));
-            Ok(Array1::from(ids.collect::<Result<Vec<i64>>>()?).into())
-        };
-        let rows = (0..case.batch).map(|row| alone(gpt2, traces, row));
-        let rows = rows.collect::<Result<Vec<_>>>()?;
-        let alone = Array1::from(rows).into();
+        let mut alone = Vec::new();
+        for row in tokens.axis_chunks_iter(Axis(0), 1) {
+            let logits = last_logits_of(model, row)?;
+            alone.extend(greedy(model, logits.view())?);
+        }
+        let [whole, alone] = [greedy(model, whole.view())?, alone].map(|ids| {
+            let ids = ids.into_iter().map(i64::from);
+            Tensor::from(ids.collect::<Array1<_>>())
+        });
         let run = format!("{}, every row alone", case.name);
-        judge.identical(&run, &tokens(&whole)?, &alone);
+        judge.identical(&run, &whole, &alone);
     }
     Ok(())
 }
 
-/// The last logits of a case's tokens, [B, V].
-fn whole(gpt2: &Gpt2, traces: &CaseTraces) -> Result<Array2<f32>> {
-    let tokens = all_tokens(traces)?;
-    let mut cache = gpt2.cache(traces.case.batch, tokens.ncols())?;
-    Ok(gpt2.forward_last(tokens.view(), &mut cache, &mut ())?)
-}
-
-/// One row's greedy token, the row run on its own.
-fn alone(gpt2: &Gpt2, traces: &CaseTraces, row: usize) -> Result<i64> {
-    let tokens = all_tokens(traces)?;
-    let row = tokens.row(row).insert_axis(Axis(0));
-    let mut cache = gpt2.cache(1, row.ncols())?;
-    let logits = gpt2.forward_last(row, &mut cache, &mut ())?;
-    Ok(greedy(logits.row(0))?.into())
+/// Every row's token of logits, [B, V].
+pub fn greedy(model: &dyn Model, logits: ArrayView2<f32>) -> Result<Vec<u32>> {
+    let tokens = model.greedy(logits)?;
+    ensure!(
+        tokens.len() == logits.nrows(),
+        "expected a greedy token for each of {} rows, found {}",
+        logits.nrows(),
+        tokens.len()
+    );
+    Ok(tokens)
 }
 
 /// Where a case's greedy tokens are chosen.
@@ -126,12 +127,20 @@ pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
     keys.map(|key| Expectation::choice(key, "greedy")).collect()
 }
 
-/// Both sides' greedy tokens, and whether the truth settles which it must be: its margin between its two
+/// The witness's greedy token, found here: with ours to find it, a wrong choice would be made on both sides.
+fn first_largest(logits: ArrayView1<f32>) -> Result<i64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let first = logits.iter().position(|&logit| logit == largest);
+    Ok(first.context("logits of no token")? as i64)
+}
+
+/// Both sides' greedy tokens, ours `chosen`, and whether the truth settles which it must be: its margin between its two
 /// best logits, and what that must exceed, twice the larger error of either side's logits, measured.
 ///
 /// The tolerance would be no measure: at logits near -100, as the real GPT-2 has them, it is far wider than
 /// any error, and hardly a token would be settled. That the errors are within it is checkpoint 9's to say.
 pub fn choose(
+    chosen: u32,
     ours: ArrayView1<f32>,
     witness: ArrayView1<f32>,
     truth: ArrayView1<f64>,
@@ -150,8 +159,8 @@ pub fn choose(
         }
     }
     Ok(Choice {
-        ours: greedy(ours)?.into(),
-        reference: greedy(witness)?.into(),
+        ours: chosen.into(),
+        reference: first_largest(witness)?,
         margin: best[0] - best[1],
         needed: 2.0 * error(ours).max(error(witness)),
     })

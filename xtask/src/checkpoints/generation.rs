@@ -1,20 +1,21 @@
 //! Checkpoint 12: generated ids and text.
 
 use anyhow::Result;
-use llorch_model::{Error, Gpt2, Sampler, Sampling, Tokenizer, generate, greedy};
+use llorch_model::{Error, Tokenizer};
 use llorch_parity::{Choice, Expectation, Judge, Key, Reference, Rule, Tensor};
-use ndarray::{Array1, Ix2};
+use ndarray::{Array1, ArrayView2, Ix2};
 
 use super::Run;
-use super::choices::choose;
-use super::propagated::{all_tokens, generated_steps, ids, last_of_steps};
+use super::choices::{choose, greedy};
+use super::propagated::{all_tokens, generated_steps, ids, last_logits_of, last_of_steps};
+use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// Generates from every prompt, and encodes and decodes every text.
-pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
     for traces in &run.references.cases {
         if traces.case.selection == "greedy" {
-            generated(gpt2, traces, judge)?;
+            generated(model, traces, judge)?;
         }
         match &traces.case.text {
             Some(_) => match Tokenizer::open(&run.model.path) {
@@ -36,23 +37,22 @@ pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
 
 /// Greedy generation, each row as a user would run it, against the witness and against a model that
 /// recomputes everything at every step.
-fn generated(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
+fn generated(model: &dyn Model, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
     let case = &traces.case;
     let (prompts, reference) = (all_tokens(traces)?, ids(&traces.witness, "generated")?);
-    let stepwise = last_of_steps(gpt2, traces)?;
+    let stepwise = last_of_steps(model, traces)?;
     for row in 0..case.batch {
         let prompt = prompts.row(row).to_vec();
         let new = reference.ncols();
-        let ours: Vec<u32> = generate(gpt2, &prompt, new, Sampler::new(Sampling::GREEDY, 0)?)?
-            .collect::<Result<_, _>>()?;
+        let ours = model.generate(&prompt, new)?;
         for (step, (&ours, &reference)) in ours.iter().zip(reference.row(row)).enumerate() {
             let name = format!("{step}/logits_last");
             let own = stepwise.array::<f32, Ix2>(&name)?;
             let witness = traces.witness.array::<f32, Ix2>(&name)?;
             let choice = Choice {
-                ours: ours.into(),
                 reference: reference.into(),
                 ..choose(
+                    ours,
                     own.row(row),
                     witness.row(row),
                     traces.truth::<Ix2>(&name)?.row(row),
@@ -60,7 +60,7 @@ fn generated(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> 
             };
             judge.compare_choice(&id_key(traces, row, step), choice);
         }
-        let recomputed = recompute(gpt2, prompt, new)?;
+        let recomputed = recompute(model, prompt, new)?;
         let run = format!("{}, row {row} without a cache", case.name);
         judge.identical(&run, &as_tensor(&ours), &as_tensor(&recomputed));
     }
@@ -68,13 +68,12 @@ fn generated(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> 
 }
 
 /// Greedy generation that forgets its cache after every token.
-fn recompute(gpt2: &Gpt2, mut tokens: Vec<u32>, new: usize) -> Result<Vec<u32>> {
+fn recompute(model: &dyn Model, mut tokens: Vec<u32>, new: usize) -> Result<Vec<u32>> {
     let prompt = tokens.len();
     for _ in 0..new {
-        let mut cache = gpt2.cache(1, tokens.len())?;
-        let batch = llorch_model::tokens(&[&tokens])?;
-        let logits = gpt2.forward_last(batch.view(), &mut cache, &mut ())?;
-        tokens.push(greedy(logits.row(0))?);
+        let batch = ArrayView2::from_shape((1, tokens.len()), &tokens)?;
+        let logits = last_logits_of(model, batch)?;
+        tokens.extend(greedy(model, logits.view())?);
     }
     Ok(tokens.split_off(prompt))
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use llorch_parity::{Trace, TraceError};
 use ndarray::{Array3, Array4, ArrayView4, Axis, Slice};
 
+use crate::port::Attended;
 use crate::references::CaseTraces;
 
 /// The witness's tensors of one call of a case.
@@ -13,20 +14,15 @@ pub struct Inputs<'a> {
     pub call: usize,
 }
 
-/// Queries of this call with the keys and values they attend to.
-pub struct Attended {
-    /// [B, T, H, D].
-    pub q: Array4<f32>,
-    /// [B, S, H, D].
-    pub k: Array4<f32>,
-    /// [B, S, H, D].
-    pub v: Array4<f32>,
-}
-
 impl<'a> Inputs<'a> {
     /// Every call of a case.
     pub fn of(traces: &'a CaseTraces) -> impl Iterator<Item = Inputs<'a>> {
         (0..traces.case.calls.len()).map(move |call| Inputs { traces, call })
+    }
+
+    /// The positions of all calls.
+    pub fn positions(&self) -> usize {
+        self.traces.case.calls.iter().sum()
     }
 
     /// Whether no call follows.

@@ -1,32 +1,32 @@
-//! Checkpoints 1 to 6: each room alone, on the witness's inputs.
+//! Checkpoints 1 to 6: each component alone, on the witness's inputs.
 
 use anyhow::{Context, Result};
-use llorch_attention::Attention;
-use llorch_kv_cache::KvCache;
-use llorch_layernorm::LayerNorm;
-use llorch_mlp::Mlp;
-use llorch_model::{self as model, Cpu, Probe};
-use llorch_numerics::{KvPanels, Scoped, offer};
+use llorch_model::Probe;
+use llorch_numerics::{Scoped, offer};
 use llorch_parity::{Judge, Trace};
-use llorch_qkv::Qkv;
-use ndarray::{Array3, Array4, Axis, concatenate};
+use ndarray::{Array4, Axis, concatenate};
 
-use super::inputs::{Attended, Inputs};
+use super::inputs::Inputs;
 use super::pieces::{Cut, part};
 use super::{Recorder, Run, identical, sites};
+use crate::port::{Attended, CacheSize, OnHeads, OnStream, Port};
 use crate::references::CaseTraces;
 
 /// Compares every case with the witness, and with the same input handed over again and in pieces.
 pub fn run(checkpoint: usize, run: &Run, judge: &mut Judge) -> Result<()> {
-    let rooms = rooms(checkpoint, run)?;
+    let layers = run.model.config.n_layer();
+    let components = components(checkpoint, run.port, layers)?;
     for traces in &run.references.cases {
         let case = &traces.case.name;
-        let names = sites::names(checkpoint, traces, run.model.config.n_layer());
+        let names = sites::names(checkpoint, traces, layers);
         if names.is_empty() {
             continue;
         }
         let wanted = |name: &str| names.iter().any(|wanted| wanted == name);
-        let ours = |cut| ours(&rooms, traces, cut, &wanted).with_context(|| format!("case {case}"));
+        let ours = |cut| {
+            let ours = ours(&components, run.port, traces, cut, &wanted);
+            ours.with_context(|| format!("case {case}"))
+        };
         let whole = ours(Cut::Whole)?;
         judge.compare_case(case, &whole, &traces.witness, traces.isolated.as_ref());
         let again = ours(Cut::Whole)?;
@@ -44,164 +44,143 @@ pub fn run(checkpoint: usize, run: &Run, judge: &mut Judge) -> Result<()> {
 
 /// Our tensors for all calls of a case; those alone whose name is wanted.
 fn ours(
-    rooms: &[Room],
+    components: &[Component],
+    port: &dyn Port,
     traces: &CaseTraces,
     cut: Cut,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Trace> {
     let mut trace = Trace::new();
-    for room in rooms {
+    for component in components {
         let is_stored =
             |inputs: &Inputs| traces.case.selection != "attention-last" || inputs.is_last();
         for inputs in Inputs::of(traces).filter(is_stored) {
-            trace.merge(room.run(inputs, cut, wanted)?)?;
+            trace.merge(component.run(port, inputs, cut, wanted)?)?;
         }
     }
     Ok(trace)
 }
 
-/// A room and where in the model it is from.
-struct Room {
+/// A component and where in the model it is from.
+struct Component<'a> {
     /// The site it makes, or what its sites begin with.
     site: String,
     layer: usize,
-    kind: Kind,
-    cpu: Cpu,
+    kind: Kind<'a>,
 }
 
-enum Kind {
+enum Kind<'a> {
     /// ln_1 and ln_f, fed with what the block before gave.
-    NormOfBlock(LayerNorm),
+    NormOfBlock(OnStream<'a>),
     /// ln_2, fed with the stream that attention was added to.
-    NormOfAttention(LayerNorm),
-    Qkv(Qkv),
+    NormOfAttention(OnStream<'a>),
+    /// Fed with ln_1.
+    Qkv(OnStream<'a>),
     Cache,
-    Attention(Attention),
-    Mlp(Mlp),
+    Attention(OnHeads<'a>),
+    /// Fed with ln_2.
+    Mlp(OnStream<'a>),
 }
 
-/// The rooms of a checkpoint, in the order of execution.
-fn rooms(checkpoint: usize, run: &Run) -> Result<Vec<Room>> {
-    let (weights, config, cpu) = (&run.model.weights, &run.model.config, &run.cpu);
-    let norm = |name: &str| model::layer_norm(weights, config, name).map(|norm| norm.on(cpu));
-    let mut rooms = Vec::new();
-    let mut add = |layer, site: String, kind| {
-        let cpu = cpu.clone();
-        rooms.push(Room {
-            site,
-            layer,
-            kind,
-            cpu,
-        });
-    };
-    let layers = config.n_layer();
+/// The components of a checkpoint, in the order of execution.
+fn components(checkpoint: usize, port: &dyn Port, layers: usize) -> Result<Vec<Component<'_>>> {
+    let mut components = Vec::new();
+    let mut add = |layer, site, kind| components.push(Component { site, layer, kind });
     for layer in 0..layers {
         let site = |name: &str| format!("h.{layer}.{name}");
         match checkpoint {
             1 => {
                 let (first, second) = (site("ln_1"), site("ln_2"));
-                let kind = Kind::NormOfBlock(norm(&first)?);
+                let kind = Kind::NormOfBlock(port.layer_norm(&first)?);
                 add(layer, first, kind);
-                let kind = Kind::NormOfAttention(norm(&second)?);
+                let kind = Kind::NormOfAttention(port.layer_norm(&second)?);
                 add(layer, second, kind);
             }
-            2 => {
-                let qkv = model::qkv(weights, config, layer)?.on(cpu);
-                add(layer, site("attn."), Kind::Qkv(qkv));
-            }
+            2 => add(layer, site("attn."), Kind::Qkv(port.qkv(layer)?)),
             3 => add(layer, site("attn.cache."), Kind::Cache),
             4 | 5 => {
-                let attention = model::attention(weights, config, layer)?.on(cpu);
+                let attention = port.attention(layer)?;
                 add(layer, site("attn."), Kind::Attention(attention));
             }
-            _ => {
-                let mlp = model::mlp(weights, config, layer)?.on(cpu);
-                add(layer, site("mlp."), Kind::Mlp(mlp));
-            }
+            _ => add(layer, site("mlp."), Kind::Mlp(port.mlp(layer)?)),
         }
     }
     if checkpoint == 1 {
-        add(layers, "ln_f".to_owned(), Kind::NormOfBlock(norm("ln_f")?));
+        let ln_f = Kind::NormOfBlock(port.layer_norm("ln_f")?);
+        add(layers, "ln_f".to_owned(), ln_f);
     }
-    Ok(rooms)
+    Ok(components)
 }
 
-impl Room {
-    /// Runs the room on one call's inputs.
-    fn run(&self, inputs: Inputs, cut: Cut, wanted: &dyn Fn(&str) -> bool) -> Result<Trace> {
-        let (site, layer) = (&self.site, self.layer);
-        let on_stream = |x: Array3<f32>, f: &OnStream| {
-            cut.run(x.dim().0, x.dim().1, |rows, positions| {
-                let mut recorder = Recorder::new(wanted);
-                let x = part(x.view(), rows, positions);
-                f(x, recorder.call(inputs.call))?;
-                Ok(recorder.finish()?)
-            })
+impl Component<'_> {
+    /// Runs the component on one call's inputs.
+    fn run(
+        &self,
+        port: &dyn Port,
+        inputs: Inputs,
+        cut: Cut,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Trace> {
+        let layer = self.layer;
+        let (x, component) = match &self.kind {
+            Kind::NormOfBlock(norm) => (inputs.block(layer)?, norm),
+            Kind::NormOfAttention(norm) => (inputs.after_attention(layer)?, norm),
+            Kind::Qkv(qkv) => (inputs.stream(&format!("h.{layer}.ln_1"))?, qkv),
+            Kind::Mlp(mlp) => (inputs.stream(&format!("h.{layer}.ln_2"))?, mlp),
+            Kind::Attention(attention) => return self.attend(attention, inputs, cut, wanted),
+            Kind::Cache => return self.cache(port, inputs, cut, wanted),
         };
-        match &self.kind {
-            Kind::NormOfBlock(norm) => on_stream(inputs.block(layer)?, &|x, probe| {
-                let y = norm.forward(x.view())?;
-                offer(probe, site, || y);
-                Ok(())
-            }),
-            Kind::NormOfAttention(norm) => {
-                on_stream(inputs.after_attention(layer)?, &|x, probe| {
-                    let y = norm.forward(x.view())?;
-                    offer(probe, site, || y);
-                    Ok(())
-                })
-            }
-            Kind::Qkv(qkv) => {
-                let x = inputs.stream(&format!("h.{layer}.ln_1"))?;
-                on_stream(x, &|x, probe| {
-                    let heads = qkv.forward(x.view())?;
-                    for (name, values) in [("q", heads.q), ("k", heads.k), ("v", heads.v)] {
-                        offer(probe, &format!("{site}{name}"), || values);
-                    }
-                    Ok(())
-                })
-            }
-            Kind::Mlp(mlp) => {
-                let x = inputs.stream(&format!("h.{layer}.ln_2"))?;
-                on_stream(x, &|x, probe| {
-                    mlp.forward(x.view(), &mut Scoped::new(site, probe))?;
-                    Ok(())
-                })
-            }
-            Kind::Attention(attention) => self.attend(attention, inputs, cut, wanted),
-            Kind::Cache => self.cache(inputs, cut, wanted),
-        }
+        cut.run(x.dim().0, x.dim().1, |rows, positions| {
+            let x = part(x.view(), rows, positions);
+            let run = |probe: &mut dyn Probe| component(x.view(), probe);
+            self.record(inputs, wanted, run)
+        })
+    }
+
+    /// What is offered of the wanted sites, behind the component's own.
+    fn record(
+        &self,
+        inputs: Inputs,
+        wanted: &dyn Fn(&str) -> bool,
+        run: impl FnOnce(&mut dyn Probe) -> Result<()>,
+    ) -> Result<Trace> {
+        let mut recorder = Recorder::new(wanted);
+        run(&mut Scoped::new(&self.site, recorder.call(inputs.call)))?;
+        Ok(recorder.finish()?)
     }
 
     /// Queries with the keys and values that they may see: the piece's last position is the last stored.
     fn attend(
         &self,
-        attention: &Attention,
+        attention: &OnHeads,
         inputs: Inputs,
         cut: Cut,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Trace> {
         let Attended { q, k, v } = inputs.attended(self.layer)?;
-        let (batch, tokens, heads, dim) = q.dim();
+        let (batch, tokens, ..) = q.dim();
         let past = k.dim().1.checked_sub(tokens);
         let past = past.context("a reference's cache is shorter than its queries")?;
         cut.run(batch, tokens, |rows, positions| {
             let seen = 0..past + positions.end;
-            let mut panels = KvPanels::new(rows.len(), seen.len(), heads, dim)?;
-            let k = part(k.view(), rows.clone(), seen.clone());
-            let v = part(v.view(), rows.clone(), seen);
-            panels.append(&self.cpu, k.view(), v.view())?;
-            let mut recorder = Recorder::new(wanted);
-            let probe = recorder.call(inputs.call);
-            let q = part(q.view(), rows, positions);
-            attention.forward(q.view(), &panels, &mut Scoped::new(&self.site, probe))?;
-            Ok(recorder.finish()?)
+            let piece = Attended {
+                k: part(k.view(), rows.clone(), seen.clone()),
+                v: part(v.view(), rows.clone(), seen),
+                q: part(q.view(), rows, positions),
+            };
+            self.record(inputs, wanted, |probe| attention(&piece, probe))
         })
     }
 
-    /// The cache after this call: every call up to it is appended, whole or position by position with
-    /// each row in a cache of its own.
-    fn cache(&self, inputs: Inputs, cut: Cut, wanted: &dyn Fn(&str) -> bool) -> Result<Trace> {
+    /// The cache after this call, with room for all: every call up to it is appended, whole or position by
+    /// position with each row in a cache of its own.
+    fn cache(
+        &self,
+        port: &dyn Port,
+        inputs: Inputs,
+        cut: Cut,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Trace> {
         let mut k = Vec::new();
         let mut v = Vec::new();
         for inputs in inputs.up_to() {
@@ -209,8 +188,9 @@ impl Room {
             k.push(new_k);
             v.push(new_v);
         }
+        let fill = |k: &[Array4<f32>], v: &[Array4<f32>]| fill(port, inputs.positions(), k, v);
         let (keys, values) = match cut {
-            Cut::Whole => fill(&self.cpu, &k, &v)?,
+            Cut::Whole => fill(&k, &v)?,
             Cut::Positions => {
                 let (k, v) = (join(&k, 1)?, join(&v, 1)?);
                 let mut rows = (Vec::new(), Vec::new());
@@ -220,30 +200,37 @@ impl Room {
                         let each = positions.map(|t| part(whole.view(), row..row + 1, t..t + 1));
                         each.collect()
                     };
-                    let (keys, values) = fill(&self.cpu, &positions_of(&k), &positions_of(&v))?;
+                    let (keys, values) = fill(&positions_of(&k), &positions_of(&v))?;
                     rows.0.push(keys);
                     rows.1.push(values);
                 }
                 (join(&rows.0, 0)?, join(&rows.1, 0)?)
             }
         };
-        let mut recorder = Recorder::new(wanted);
-        let probe = recorder.call(inputs.call);
-        offer(probe, &format!("{}k", self.site), || keys);
-        offer(probe, &format!("{}v", self.site), || values);
-        Ok(recorder.finish()?)
+        self.record(inputs, wanted, |probe| {
+            offer(probe, "k", || keys);
+            offer(probe, "v", || values);
+            Ok(())
+        })
     }
 }
 
-/// What runs on a stream, [B, T, C], and records what it makes.
-type OnStream<'a> = dyn Fn(Array3<f32>, &mut dyn Probe) -> Result<()> + 'a;
-
-/// Appends piece after piece to one cache and reads it back.
-fn fill(cpu: &Cpu, k: &[Array4<f32>], v: &[Array4<f32>]) -> Result<(Array4<f32>, Array4<f32>)> {
+/// Appends piece after piece to one cache, with room for `positions` or all of them, and reads it back.
+fn fill(
+    port: &dyn Port,
+    positions: usize,
+    k: &[Array4<f32>],
+    v: &[Array4<f32>],
+) -> Result<(Array4<f32>, Array4<f32>)> {
     let first = k.first().context("a case without calls")?;
     let (batch, _, heads, dim) = first.dim();
-    let positions = k.iter().map(|k| k.dim().1).sum();
-    let mut cache = KvCache::new(batch, positions, heads, dim)?.on(cpu);
+    let stored: usize = k.iter().map(|k| k.dim().1).sum();
+    let mut cache = port.cache(CacheSize {
+        batch,
+        capacity: stored.max(positions),
+        heads,
+        dim,
+    })?;
     for (k, v) in k.iter().zip(v) {
         cache.append(k.view(), v.view())?;
     }

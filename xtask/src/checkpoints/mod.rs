@@ -9,15 +9,15 @@ mod pieces;
 mod propagated;
 mod recorder;
 mod sampling;
-mod sites;
+pub mod sites;
 
 use anyhow::Result;
-use llorch_model::{Cpu, Gpt2};
 use llorch_parity::{Evidence, Judge, Judgement, Trace, TraceError};
 use serde::Serialize;
 
 use crate::explain;
 use crate::model_dir::ModelDir;
+use crate::port::Port;
 use crate::references::References;
 
 pub use recorder::Recorder;
@@ -81,15 +81,13 @@ pub const CHECKPOINTS: [Checkpoint; 12] = {
 
 /// What all checkpoints of a run share.
 pub struct Run<'a> {
-    /// What everything runs on.
-    pub cpu: Cpu,
+    /// The implementation that is judged.
+    pub port: &'a dyn Port,
     pub model: &'a ModelDir,
     pub references: &'a References,
     /// What makes them anew.
     pub refs_command: String,
     pub evidence: Evidence,
-    /// The whole model, where all of its weights are there.
-    pub gpt2: Option<Gpt2>,
 }
 
 impl Run<'_> {
@@ -115,12 +113,12 @@ impl Run<'_> {
     }
 
     fn run(&self, checkpoint: usize, judge: &mut Judge) -> Result<()> {
-        match (checkpoint, &self.gpt2) {
+        match (checkpoint, self.port.model()) {
             (1..=6, _) => isolated::run(checkpoint, self, judge),
-            (7..=9, Some(gpt2)) => propagated::run(checkpoint, gpt2, self, judge),
-            (10, Some(gpt2)) => choices::run(gpt2, self, judge),
-            (11, Some(gpt2)) => sampling::run(gpt2, self, judge),
-            (_, Some(gpt2)) => generation::run(gpt2, self, judge),
+            (7..=9, Some(model)) => propagated::run(checkpoint, model, self, judge),
+            (10, Some(model)) => choices::run(model, self, judge),
+            (11, Some(model)) => sampling::run(model, self, judge),
+            (_, Some(model)) => generation::run(model, self, judge),
             (_, None) => {
                 judge.absent("the whole model", "its model.safetensors has every tensor");
                 Ok(())

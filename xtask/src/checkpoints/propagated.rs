@@ -1,19 +1,19 @@
 //! Checkpoints 7 to 9: the whole model on the tokens alone.
 
 use anyhow::Result;
-use llorch_model::Gpt2;
 use llorch_parity::{Expectation, Judge, Key, Rule, Tensor, Trace};
 use ndarray::{Array2, Array3, ArrayView2, Axis, Ix2, Ix3, Slice, concatenate};
 
 use super::{Recorder, Run, identical, sites};
+use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// Compares every case with the witness, and with other ways to run the same tokens.
-pub fn run(checkpoint: usize, gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+pub fn run(checkpoint: usize, model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
     for traces in &run.references.cases {
         let case = &traces.case.name;
         if checkpoint == 9 {
-            last(gpt2, traces, judge)?;
+            last(model, traces, judge)?;
             continue;
         }
         let names = sites::names(checkpoint, traces, run.model.config.n_layer());
@@ -23,10 +23,10 @@ pub fn run(checkpoint: usize, gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Resu
         let record = || -> Result<Trace> {
             let mut recorder =
                 Recorder::new(|name: &str| names.iter().any(|wanted| wanted == name));
-            let mut cache = gpt2.cache(traces.case.batch, traces.case.calls.iter().sum())?;
+            let mut session = model.session(traces.case.batch, traces.case.calls.iter().sum())?;
             for call in 0..traces.case.calls.len() {
                 let tokens = tokens(traces, call)?;
-                gpt2.forward(tokens.view(), &mut cache, recorder.call(call))?;
+                session.forward(tokens.view(), recorder.call(call))?;
             }
             Ok(recorder.finish()?)
         };
@@ -34,14 +34,19 @@ pub fn run(checkpoint: usize, gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Resu
         judge.compare_case(case, &ours, &traces.witness, traces.propagated.as_ref());
         identical(judge, &format!("{case}, again"), &ours, &record()?);
         if checkpoint == 8 {
-            chunkings(gpt2, traces, &ours, judge)?;
+            chunkings(model, traces, &ours, judge)?;
         }
     }
     Ok(())
 }
 
 /// The same tokens without a probe in other chunks, and every row alone: equal logits, to the bit.
-fn chunkings(gpt2: &Gpt2, traces: &CaseTraces, ours: &Trace, judge: &mut Judge) -> Result<()> {
+fn chunkings(
+    model: &dyn Model,
+    traces: &CaseTraces,
+    ours: &Trace,
+    judge: &mut Judge,
+) -> Result<()> {
     let all = all_tokens(traces)?;
     let (batch, total) = all.dim();
     let calls: Vec<_> = (0..traces.case.calls.len())
@@ -49,21 +54,21 @@ fn chunkings(gpt2: &Gpt2, traces: &CaseTraces, ours: &Trace, judge: &mut Judge) 
         .collect::<Result<_, _>>()?;
     let ours = Tensor::from(concatenate(Axis(1), &calls)?);
     for (label, chunk) in [("whole", total), ("token by token", 1), ("in sevens", 7)] {
-        let logits = logits(gpt2, all.view(), chunk)?;
+        let logits = logits(model, all.view(), chunk)?;
         let run = format!("{}, {label}", traces.case.name);
         judge.identical(&run, &ours, &Tensor::from(logits));
     }
     // A recorder that wants every site must not change a bit of what runs without one.
     let mut everything = Recorder::new(|_: &str| true);
-    let mut cache = gpt2.cache(batch, total)?;
-    let heard = gpt2.forward(all.view(), &mut cache, &mut everything)?;
+    let mut session = model.session(batch, total)?;
+    let heard = session.forward(all.view(), &mut everything)?;
     let run = format!("{}, every site recorded", traces.case.name);
     judge.identical(&run, &ours, &Tensor::from(heard));
     if batch > 1 {
         let rows = (0..batch)
             .map(|row| {
                 let row = all.slice_axis(Axis(0), Slice::from(row..row + 1));
-                logits(gpt2, row, total)
+                logits(model, row, total)
             })
             .collect::<Result<Vec<_>>>()?;
         let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
@@ -74,11 +79,11 @@ fn chunkings(gpt2: &Gpt2, traces: &CaseTraces, ours: &Trace, judge: &mut Judge) 
 }
 
 /// The logits of all positions, [B, T, V], the tokens handed over in chunks.
-fn logits(gpt2: &Gpt2, tokens: ArrayView2<u32>, chunk: usize) -> Result<Array3<f32>> {
-    let mut cache = gpt2.cache(tokens.nrows(), tokens.ncols())?;
+fn logits(model: &dyn Model, tokens: ArrayView2<u32>, chunk: usize) -> Result<Array3<f32>> {
+    let mut session = model.session(tokens.nrows(), tokens.ncols())?;
     let chunks = tokens
         .axis_chunks_iter(Axis(1), chunk)
-        .map(|tokens| Ok(gpt2.forward(tokens, &mut cache, &mut ())?))
+        .map(|tokens| session.forward(tokens, &mut ()))
         .collect::<Result<Vec<_>>>()?;
     let views: Vec<_> = chunks.iter().map(|chunk| chunk.view()).collect();
     Ok(concatenate(Axis(1), &views)?)
@@ -112,17 +117,16 @@ pub fn generated_steps(traces: &CaseTraces) -> Option<usize> {
 
 /// Checkpoint 9 for one case: the last position's logits are our own last row of all logits, to the bit,
 /// and where the witness stored them step by step they are compared with it.
-fn last(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
+fn last(model: &dyn Model, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
     let case = &traces.case;
     let tokens = all_tokens(traces)?;
-    let mut cache = gpt2.cache(case.batch, tokens.ncols())?;
-    let last = gpt2.forward_last(tokens.view(), &mut cache, &mut ())?;
-    let all = logits(gpt2, tokens.view(), tokens.ncols())?;
+    let last = last_logits_of(model, tokens.view())?;
+    let all = logits(model, tokens.view(), tokens.ncols())?;
     let row = all.index_axis(Axis(1), tokens.ncols() - 1);
     let run = format!("{}, last row of all logits", case.name);
     judge.identical(&run, &Tensor::from(last), &Tensor::from(row));
 
-    let ours = last_of_steps(gpt2, traces)?;
+    let ours = last_of_steps(model, traces)?;
     judge.compare_case(
         &case.name,
         &ours,
@@ -132,20 +136,26 @@ fn last(gpt2: &Gpt2, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
     Ok(())
 }
 
+/// The logits of the last of the tokens, [B, T], alone: [B, V].
+pub fn last_logits_of(model: &dyn Model, tokens: ArrayView2<u32>) -> Result<Array2<f32>> {
+    let mut session = model.session(tokens.nrows(), tokens.ncols())?;
+    session.forward_last(tokens)
+}
+
 /// The logits after the prompt and after each of the witness's own tokens, through the cache.
-pub fn last_of_steps(gpt2: &Gpt2, traces: &CaseTraces) -> Result<Trace> {
+pub fn last_of_steps(model: &dyn Model, traces: &CaseTraces) -> Result<Trace> {
     let mut ours = Trace::new();
     let names: Vec<String> = stored_last(traces).collect();
     let mut new = all_tokens(traces)?;
     let positions = new.ncols() + names.len().saturating_sub(1);
-    let mut cache = gpt2.cache(traces.case.batch, positions)?;
+    let mut session = model.session(traces.case.batch, positions)?;
     for (step, name) in names.iter().enumerate() {
         if step > 0 {
             let ids = ids(&traces.witness, "generated")?;
             let column = Slice::from(step - 1..step);
             new = ids.slice_axis(Axis(1), column).to_owned();
         }
-        let logits = gpt2.forward_last(new.view(), &mut cache, &mut ())?;
+        let logits = session.forward_last(new.view())?;
         ours.insert(name, logits)?;
     }
     Ok(ours)

@@ -1,13 +1,14 @@
 //! Checkpoint 11: the distributions that tokens are drawn from.
 
-use anyhow::Result;
-use llorch_model::{Gpt2, Sampling};
+use anyhow::{Result, ensure};
+use llorch_model::Sampling;
 use llorch_parity::{Expectation, Judge, Key, Reference, Rule, Tensor, Trace};
 use ndarray::{Array1, Array2, ArrayView2, Ix2};
 
 use super::cut::{self, Errors};
-use super::propagated::all_tokens;
+use super::propagated::{all_tokens, last_logits_of};
 use super::{Run, sites};
+use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// The logits that the distributions are made from.
@@ -101,11 +102,10 @@ impl LogitsOf {
 const BOTH: [LogitsOf; 2] = [LogitsOf::Witness, LogitsOf::Ours];
 
 /// Compares every distribution, and which tokens each keeps.
-pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
+pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
     for traces in of_sampling(&run.references.cases) {
         let tokens = all_tokens(traces)?;
-        let mut cache = gpt2.cache(traces.case.batch, tokens.ncols())?;
-        let own = gpt2.forward_last(tokens.view(), &mut cache, &mut ())?;
+        let own = last_logits_of(model, tokens.view())?;
         for from in BOTH {
             let logits = match from {
                 LogitsOf::Witness => traces.witness.array(LOGITS)?,
@@ -113,9 +113,9 @@ pub fn run(gpt2: &Gpt2, run: &Run, judge: &mut Judge) -> Result<()> {
             };
             for (name, sampling) in &DISTRIBUTIONS {
                 let key = from.key(&traces.case.name, name);
-                let ours = distribution(sampling, logits)?;
+                let ours = distribution(model, sampling, logits)?;
                 let tensor = Tensor::from(ours.view());
-                let again = Tensor::from(distribution(sampling, logits)?);
+                let again = Tensor::from(distribution(model, sampling, logits)?);
                 judge.identical(&format!("{key}, again"), &tensor, &again);
                 if cuts(sampling) && !kept(name, from, sampling, logits, &ours, traces, judge)? {
                     continue;
@@ -215,10 +215,21 @@ fn of_sampling<'a>(
         .filter(|traces| traces.case.selection == "sampling")
 }
 
-fn distribution(sampling: &Sampling, logits: ArrayView2<f32>) -> Result<Array2<f32>> {
+fn distribution(
+    model: &dyn Model,
+    sampling: &Sampling,
+    logits: ArrayView2<f32>,
+) -> Result<Array2<f32>> {
     let mut all = Array2::zeros(logits.dim());
     for (mut out, logits) in all.rows_mut().into_iter().zip(logits.rows()) {
-        out.assign(&sampling.probabilities(logits)?);
+        let probabilities = model.distribution(sampling, logits)?;
+        ensure!(
+            probabilities.len() == logits.len(),
+            "expected {} probabilities, found {}",
+            logits.len(),
+            probabilities.len()
+        );
+        out.assign(&probabilities);
     }
     Ok(all)
 }

@@ -1,9 +1,12 @@
 //! Checkpoints 4 and 5.
 
+use std::f64::consts::LN_2;
+
 use anyhow::{Context, Result, ensure};
 use llorch_weights::Config;
-use ndarray::{Array3, Array4, ArrayView4, Axis};
+use ndarray::{Array3, Array4, ArrayView2, ArrayView4, Axis};
 
+use super::linear::sums;
 use super::softmax::softmax;
 use super::{Bug, Conv1d, product};
 
@@ -53,23 +56,23 @@ pub fn scores(
         Some(Bug::MaskFinite) => f32::MIN,
         _ => f32::NEG_INFINITY,
     };
-    let dot = |b: usize, h: usize, t: usize, s: usize| -> f64 {
-        let mut sum = 0.0;
-        for d in 0..dim {
-            sum += f64::from(q[[b, t, h, d]]) * f64::from(k[[b, s, h, d]]);
+    let mut scores = Array4::from_elem((batch, heads, new, all), masked);
+    for (b, h) in each_head(batch, heads) {
+        let sums = sums(head(q, b, h), head(k, b, h).reversed_axes());
+        for ((t, s), sum) in sums.indexed_iter().filter(|((t, s), _)| *s < seen(*t)) {
+            scores[[b, h, t, s]] = (sum * scale) as f32;
         }
-        sum
-    };
-    Ok(Array4::from_shape_fn(
-        (batch, heads, new, all),
-        |(b, h, t, s)| {
-            if s < seen(t) {
-                (dot(b, h, t, s) * scale) as f32
-            } else {
-                masked
-            }
-        },
-    ))
+    }
+    Ok(scores)
+}
+
+fn each_head(batch: usize, heads: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..batch).flat_map(move |b| (0..heads).map(move |h| (b, h)))
+}
+
+/// One row's head, [S, D], of [B, S, H, D].
+fn head(all: ArrayView4<f32>, b: usize, h: usize) -> ArrayView2<f32> {
+    all.index_axis_move(Axis(0), b).index_axis_move(Axis(1), h)
 }
 
 /// Softmax of the scores, [B, H, T, S], over the keys.
@@ -79,8 +82,11 @@ pub fn probabilities(scores: ArrayView4<f32>, bug: Option<Bug>) -> Array4<f32> {
         _ => Axis(3),
     };
     let mut probs = scores.mapv(f64::from);
+    if bug == Some(Bug::SoftmaxBaseTwo) {
+        probs *= LN_2;
+    }
     for row in probs.lanes_mut(keys) {
-        softmax(row, bug);
+        softmax(row, bug == Some(Bug::SoftmaxWithoutMaximum));
     }
     probs.mapv(|p| p as f32)
 }
@@ -100,23 +106,21 @@ pub fn attention_out(
         probs.shape(),
         v.shape()
     );
-    let average = |b: usize, h: usize, t: usize, d: usize| -> f64 {
-        let mut sum = 0.0;
-        for s in 0..all {
-            sum += f64::from(probs[[b, h, t, s]]) * f64::from(v[[b, s, h, d]]);
-        }
-        sum
+    let mut average = Array4::zeros((batch, heads, new, dim));
+    for (b, h) in each_head(batch, heads) {
+        let probs = probs.index_axis(Axis(0), b).index_axis_move(Axis(0), h);
+        let of_head = average.index_axis_mut(Axis(0), b);
+        let sums = sums(probs, head(v, b, h));
+        of_head
+            .index_axis_move(Axis(0), h)
+            .assign(&sums.mapv(|sum| sum as f32));
+    }
+    let merged = match bug {
+        Some(Bug::MergeWithoutTranspose) => average,
+        _ => average.permuted_axes([0, 2, 1, 3]),
     };
-    let merged = Array3::from_shape_fn((batch, new, heads * dim), |(b, t, c)| {
-        let (h, t, d) = match bug {
-            Some(Bug::MergeWithoutTranspose) => {
-                let flat = t * heads * dim + c;
-                (flat / (new * dim), flat / dim % new, flat % dim)
-            }
-            _ => (c / dim, t, c % dim),
-        };
-        average(b, h, t, d) as f32
-    });
+    let merged = merged.as_standard_layout().into_owned();
+    let merged = merged.into_shape_with_order((batch, new, heads * dim))?;
     let weight = match bug {
         Some(Bug::ProjMissing) => return Ok(merged),
         Some(Bug::ProjTransposed) => c_proj.weight.reversed_axes(),

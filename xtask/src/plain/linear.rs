@@ -1,7 +1,7 @@
 //! Products with weights.
 
 use anyhow::{Result, ensure};
-use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3};
 
 /// A linear layer as Hugging Face's `Conv1D` stores it: y = x @ weight + bias.
 #[derive(Clone, Copy, Debug)]
@@ -28,18 +28,34 @@ pub fn product(
         bias.map(|bias| bias.len())
     );
     let mut y = Array3::zeros((batch, tokens, outputs));
-    for (x, mut y) in x.rows().into_iter().zip(y.rows_mut()) {
-        // Every output's sum is one chain in the order of the inputs.
-        let mut sums = vec![0.0; outputs];
-        for (&x, weights) in x.iter().zip(weight.rows()) {
+    for (x, mut y) in x.outer_iter().zip(y.outer_iter_mut()) {
+        let mut sums = sums(x, weight);
+        if let Some(bias) = bias {
+            sums += &bias.mapv(f64::from);
+        }
+        y.assign(&sums.mapv(|sum| sum as f32));
+    }
+    Ok(y)
+}
+
+/// x @ weight, unrounded: every output's sum is one chain in the order of the inputs.
+pub fn sums(x: ArrayView2<f32>, weight: ArrayView2<f32>) -> Array2<f64> {
+    let outputs = weight.ncols();
+    let weight = weight.as_standard_layout();
+    let mut y = Array2::zeros((x.nrows(), outputs));
+    // Standard layout is a slice.
+    let weight = weight.as_slice().unwrap_or_default();
+    let rows = y.as_slice_mut().unwrap_or_default();
+    for (x, sums) in x
+        .rows()
+        .into_iter()
+        .zip(rows.chunks_exact_mut(outputs.max(1)))
+    {
+        for (&x, weights) in x.iter().zip(weight.chunks_exact(outputs.max(1))) {
             for (sum, &weight) in sums.iter_mut().zip(weights) {
                 *sum += f64::from(x) * f64::from(weight);
             }
         }
-        for (sum, &bias) in sums.iter_mut().zip(bias.iter().flatten()) {
-            *sum += f64::from(bias);
-        }
-        y.assign(&ArrayView1::from(&sums).mapv(|sum| sum as f32));
     }
-    Ok(y)
+    y
 }

@@ -70,7 +70,7 @@ pub fn distribution(
     let mut probabilities = x.mapv(f64::from);
     if bug == Some(Bug::CutWithoutSoftmax) {
         let mut uncut = all.mapv(f64::from);
-        softmax(uncut.view_mut(), bug);
+        softmax(uncut.view_mut(), false);
         let kept = |(&p, &x): (&f64, &f32)| {
             if x == f32::NEG_INFINITY {
                 0.0
@@ -80,7 +80,10 @@ pub fn distribution(
         };
         return uncut.iter().zip(&x).map(kept).collect();
     }
-    softmax(probabilities.view_mut(), bug);
+    softmax(
+        probabilities.view_mut(),
+        bug == Some(Bug::SamplingWithoutMaximum),
+    );
     probabilities.mapv(|p| p as f32)
 }
 
@@ -111,7 +114,7 @@ fn keep_top_p(x: &mut Array1<f32>, p: f64, bug: Option<Bug>) {
         _ => best_first(x),
     };
     let mut probabilities = x.mapv(f64::from);
-    softmax(probabilities.view_mut(), bug);
+    softmax(probabilities.view_mut(), false);
     // The sum of a token and all that are worse: it is cut while that stays within 1 - p.
     let mut rest = 0.0;
     for &token in order.iter().skip(1).rev() {

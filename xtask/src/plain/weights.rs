@@ -12,6 +12,7 @@ use super::{Bug, Conv1d, Norm};
 pub struct Weights {
     pub config: Config,
     tensors: BTreeMap<String, ArrayD<f32>>,
+    missing: usize,
     /// [C, V], where the file has it.
     head: Option<Array2<f32>>,
 }
@@ -38,8 +39,14 @@ impl Weights {
         Ok(Weights {
             config: config.clone(),
             head: head.transpose()?,
+            missing: missing.len(),
             tensors,
         })
+    }
+
+    /// Whether nothing of the model is missing.
+    pub fn is_whole(&self) -> bool {
+        self.head.is_some() && self.missing == 0
     }
 
     /// The layer normalisation `h.0.ln_1`, `h.0.ln_2`, ..., `ln_f`.

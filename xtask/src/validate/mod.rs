@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use llorch_model::{Cpu, Gpt2};
+use llorch_model::Cpu;
 use llorch_parity::{Evidence, Judgement, ManifestError, Verdict};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::checkpoints::{CHECKPOINTS, Checkpoint, Run};
 use crate::model_dir::{ModelDir, Place, relative};
+use crate::port::Rooms;
 use crate::references::{self, References};
 use crate::{explain, root};
 
@@ -76,12 +77,9 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
     let table = table::Table::new(options.json, options.verbose);
     table.head(&model, &references);
 
-    let gpt2 = model.missing.is_empty() && asked > 6;
+    let rooms = Rooms::new(&model, &cpu, asked > 6)?;
     let run = Run {
-        gpt2: gpt2
-            .then(|| Gpt2::load(&model.weights, &model.config, &cpu))
-            .transpose()?,
-        cpu,
+        port: &rooms,
         model: &model,
         references: &references,
         refs_command: refs_command(options),
