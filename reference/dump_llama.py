@@ -1,6 +1,6 @@
 """Dumps what llama.cpp computes, tensor by tensor, through its evaluation callback.
 
-    python reference/dump_llama.py --model fixtures/tiny --case multibyte --out dump.npz
+    python reference/dump_llama.py --model fixtures/tiny --case two-tokens --out dump.npz [--keep REGEX]
 
 Needs reference/peers/llama.txt beside requirements.txt. Names and axes are llama.cpp's own: those of ggml, the
 fastest axis first, are turned round here as numpy has them, and nothing else is changed.
@@ -9,6 +9,7 @@ fastest axis first, are turned round here as numpy has them, and nothing else is
 import argparse
 import ctypes
 import pathlib
+import re
 import tempfile
 
 import numpy
@@ -81,7 +82,7 @@ def dump(folder: pathlib.Path, tokens: list[int]) -> dict[str, numpy.ndarray]:
         batch.token[at], batch.pos[at], batch.n_seq_id[at] = token, at, 1
         batch.seq_id[at][0], batch.logits[at] = 0, True
     if c.llama_decode(context, batch) != 0:
-        raise SystemExit("llama_decode failed")
+        raise SystemExit("llama.cpp could not decode the tokens")
     c.llama_free(context)
     return tensors
 
@@ -91,10 +92,13 @@ def main() -> None:
     parser.add_argument("--model", type=pathlib.Path, default="fixtures/tiny")
     parser.add_argument("--case", default="two-tokens")
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--keep", type=re.compile, default=re.compile(""), help="the names to keep")
     options = parser.parse_args()
     reference = pathlib.Path("fixtures/refs") / options.model.name / f"{options.case}.hf.npz"
     tokens = numpy.load(reference)["0/tokens"]
-    numpy.savez_compressed(options.out, **dump(options.model, tokens[0].tolist()))
+    tensors = dump(options.model, tokens[0].tolist())
+    kept = {name: tensor for name, tensor in tensors.items() if options.keep.search(name)}
+    numpy.savez_compressed(options.out, **kept)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,19 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use llorch_parity::{
-    BUDGET, Evidence, Expectation, Failure, Judge, Key, Mismatch, Reason, Reference as Held, Rule,
-    SquaredErrors, Tensor, compare,
-};
+use llorch_parity::{BUDGET, Evidence, Expectation, Failure, Judge, Reason, Reference as Held};
 use llorch_weights::Config;
 use ndarray::{ArrayD, Axis};
 
-use super::diagnosis::rms_difference;
 use super::dump::{Dump, Foreign};
+use super::judged_site::{JudgedSite, Outcome, in_words};
 use super::layout::{self, Layout, Reading, Unreadable};
 use super::names::{Map, Meaning, QKV, TOKENS};
 use super::precision::Precision;
-use super::reference::{Call, Reference};
+use super::reference::Call;
 use super::site::{self, Site};
 use crate::checkpoints::rule;
 use crate::references::CaseTraces;
-
-/// Scores below this are masks: ports write -1e4, -1e9, the type's smallest number or -inf.
-const MASK: f64 = -9e3;
 
 /// What a dump's tensors were held against and what came of it.
 pub struct Judged {
@@ -38,55 +32,6 @@ pub struct Judged {
     pub assumed: Vec<String>,
     /// What keeps sites without an outcome, besides the layouts.
     pub reasons: Vec<String>,
-}
-
-/// One tensor of the dump at one site.
-pub struct JudgedSite {
-    pub call: usize,
-    pub site: Site,
-    /// Its name in the dump.
-    pub name: String,
-    pub precision: Precision,
-    pub rule: Rule,
-    pub outcome: Outcome,
-    /// The port's tensor in the reference's order; as it was where it could not be read.
-    pub values: ArrayD<f64>,
-    /// What it is held against, cut to the rows that the port has.
-    pub reference: Reference,
-    /// Whether the port shows the last position alone.
-    pub is_last: bool,
-    /// Whether the dump has its heads side by side.
-    pub is_joined: bool,
-    /// Largest difference and the difference allowed there, with the place; none where values were not compared.
-    pub worst: Option<llorch_parity::Difference>,
-    pub elements: usize,
-    /// The errors against the truth.
-    pub ratio: Option<f64>,
-}
-
-/// What a comparison says of a site.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    Right,
-    /// What is wrong with it.
-    Wrong(String),
-    /// Why nothing can be said.
-    Unknown(String),
-}
-
-impl JudgedSite {
-    pub fn is_right(&self) -> bool {
-        self.outcome == Outcome::Right
-    }
-
-    pub fn is_wrong(&self) -> bool {
-        matches!(self.outcome, Outcome::Wrong(_))
-    }
-
-    /// `0/h.3.attn.q`.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.call, self.site.name)
-    }
 }
 
 /// What is the same for all sites of a run.
@@ -319,31 +264,33 @@ impl Judged {
         self.reasons = reasons.map(ToString::to_string).collect();
     }
 
+    /// Marks the sites that a failure is about.
     fn record(&mut self, failure: &Failure, case: &str) {
-        match failure {
-            Failure::Mismatch { key, mismatch } => {
-                for judged in &mut self.sites {
-                    if judged.judges_key(case) == *key {
-                        judged.outcome = Outcome::Wrong(in_words(mismatch));
-                    }
+        let mut is_placed = false;
+        for judged in self.sites.iter_mut().filter(|judged| judged.is_right()) {
+            let wrong = match failure {
+                Failure::Mismatch { key, mismatch } if judged.judges_key(case) == *key => {
+                    in_words(mismatch)
                 }
-            }
-            Failure::Budget { kind, found, .. } => {
-                let of_kind = |judged: &&mut JudgedSite| {
-                    judged.site.kind.title() == kind && judged.is_right()
-                };
-                for judged in self.sites.iter_mut().filter(of_kind) {
-                    let own = judged.ratio.filter(|ratio| !(*ratio <= BUDGET));
-                    judged.outcome = match own {
-                        Some(own) => Outcome::Wrong(format!(
+                Failure::Budget { kind, found, .. } if judged.site.kind.title() == kind => {
+                    match judged.ratio.filter(|ratio| !(*ratio <= BUDGET)) {
+                        Some(own) => format!(
                             "budget: {own:.1} times as far from the truth as the witness is, \
                              {found:.1} over all of {kind}; at most {BUDGET} is float32's own"
-                        )),
+                        ),
                         None => continue,
-                    };
+                    }
                 }
-            }
-            other => self.reasons.push(other.to_string()),
+                _ => continue,
+            };
+            judged.outcome = Outcome::Wrong(wrong);
+            is_placed = true;
+        }
+        // Never a failure that nobody hears of. A kind whose sites were too far off has them marked already.
+        let is_told =
+            is_placed || matches!(failure, Failure::Budget { .. }) && self.first_wrong().is_some();
+        if !is_told {
+            self.reasons.push(failure.to_string());
         }
     }
 
@@ -362,106 +309,5 @@ impl Against<'_> {
     fn said<'b>(&'b self, meaning: &'b Meaning, axes: &str) -> Option<&'b Layout> {
         let users = self.layouts.iter().find(|layout| layout.is_of(axes));
         users.or(meaning.target.axes.as_ref())
-    }
-}
-
-impl JudgedSite {
-    fn judges_key(&self, case: &str) -> Key {
-        Key::new(case, format!("{} as {}", self.key(), self.name))
-    }
-
-    fn has_truth(&self) -> bool {
-        self.precision.is_full() && self.reference.delta.is_some()
-    }
-
-    /// Ours, the witness's, the truth's difference: all in float64, which changes none of them.
-    fn tensors(&self) -> (Tensor, Tensor, Option<Tensor>) {
-        let delta = self.reference.delta.clone().filter(|_| self.has_truth());
-        (
-            Tensor::from(self.values.clone()),
-            Tensor::from(self.reference.witness.clone()),
-            delta.map(Tensor::from),
-        )
-    }
-
-    /// The figures of its own comparison; the verdict is the judge's.
-    fn measure(&mut self, ours: &Tensor, held: Held) {
-        let comparison = match compare(ours, held, self.rule) {
-            Ok(comparison) => comparison,
-            Err(Mismatch::Values(comparison)) => *comparison,
-            Err(_) => return,
-        };
-        self.ratio = match self.precision.is_full() {
-            true => comparison.errors.map(SquaredErrors::ratio),
-            false => rms_difference(&self.values, &self.reference.witness)
-                .map(|error| error / self.precision.due()),
-        };
-        self.elements = comparison.elements;
-        self.worst = Some(comparison.worst);
-    }
-
-    /// Half precision has no truth to be measured by; its own rounding is what it may have.
-    fn hold_to_precision(&mut self) {
-        let excess = self
-            .ratio
-            .filter(|ratio| !self.precision.is_full() && !(*ratio <= BUDGET));
-        if let Some(excess) = excess {
-            self.outcome = Outcome::Wrong(format!(
-                "budget: {excess:.1} times the error that {} owes to its rounding; at most {BUDGET}",
-                self.precision
-            ));
-        }
-    }
-
-    /// Brings scores to the reference's form: scaled, and -inf where the future is.
-    fn normalise_scores(&mut self, meaning: &Meaning, config: &Config) -> Option<String> {
-        let target = &meaning.target;
-        if !target.is_scaled {
-            let scale = config.attention_scale(self.site.layer.unwrap_or_default());
-            self.values.mapv_inplace(|score| score * scale);
-        }
-        let mut is_finite_mask = false;
-        for (score, expected) in self.values.iter_mut().zip(&self.reference.witness) {
-            if *expected == f64::NEG_INFINITY && !target.is_masked {
-                *score = f64::NEG_INFINITY;
-            } else if *score < MASK && score.is_finite() {
-                (*score, is_finite_mask) = (f64::NEG_INFINITY, true);
-            }
-        }
-        match (target.is_scaled, target.is_masked) {
-            (true, true) if is_finite_mask => Some(format!("numbers below {MASK:e} are masks")),
-            (true, true) => None,
-            (scaled, masked) => {
-                let scaled = if scaled {
-                    ""
-                } else {
-                    "multiplied by 1/sqrt(D) here; "
-                };
-                let masked = if masked {
-                    ""
-                } else {
-                    "the future is not looked at"
-                };
-                Some(
-                    format!("{scaled}{masked}")
-                        .trim_end_matches("; ")
-                        .to_owned(),
-                )
-            }
-        }
-    }
-}
-
-/// The sentence without its numbers to the last digit.
-fn in_words(mismatch: &Mismatch) -> String {
-    match mismatch {
-        Mismatch::Values(comparison) => {
-            let worst = &comparison.worst;
-            format!(
-                "{} of {} numbers differ too much, the worst at {:?}: expected {:.6}, found {:.6}",
-                comparison.over, comparison.elements, worst.index, worst.reference, worst.ours
-            )
-        }
-        other => other.to_string(),
     }
 }

@@ -49,14 +49,14 @@ impl Layout {
                         .into_iter()
                         .for_each(|group| group.is_roomy = true);
                 }
-                'A'..='Z' | '1' | '3' if is_open => {
+                'B' | 'T' | 'S' | 'C' | 'H' | 'D' | 'I' | 'V' | '1' | '3' if is_open => {
                     groups
                         .iter_mut()
                         .last()
                         .into_iter()
                         .for_each(|group| group.axes.push(letter));
                 }
-                'A'..='Z' | '1' => groups.push(Group {
+                'B' | 'T' | 'S' | 'C' | 'H' | 'D' | 'I' | 'V' | '1' => groups.push(Group {
                     axes: vec![letter],
                     is_roomy: false,
                 }),
@@ -327,7 +327,9 @@ mod tests {
 
     #[test]
     fn what_is_no_layout_is_refused() {
-        for word in ["", "bthd", "BT(HD", "BTT", "()", "B+)", "+", "BT(H+D)"] {
+        for word in [
+            "", "bthd", "BT(HD", "BTT", "()", "B+)", "+", "BT(H+D)", "XYZ",
+        ] {
             assert!(Layout::parse(word).is_err(), "{word}");
         }
     }

@@ -4,6 +4,7 @@ mod case;
 mod diagnosis;
 mod dump;
 mod judge;
+mod judged_site;
 mod layout;
 mod names;
 mod precision;

@@ -31,7 +31,7 @@ pub const TOKENS: &str = "tokens";
 #[derive(Debug)]
 pub struct Map {
     pub name: String,
-    pub about: String,
+    about: String,
     strip: Vec<String>,
     entries: BTreeMap<String, Target>,
 }
@@ -157,6 +157,14 @@ impl Map {
             strip: file.strip,
             entries,
         })
+    }
+
+    /// Its name, and whose names these are.
+    pub fn describe(&self) -> String {
+        match self.about.as_str() {
+            "" => self.name.clone(),
+            about => format!("{}, {about}", self.name),
+        }
     }
 
     /// What a name of a dump means: `2/transformer.h.0.ln_1` is the first normalisation of the third call.

@@ -29,32 +29,13 @@ pub struct Span {
     pub to: usize,
 }
 
-/// Which layers make the mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layers {
-    All,
-    Only(usize),
-}
-
 impl Replay<'_> {
-    /// Every site from the span's beginning to its end. Where the mistake ends the run, those before that.
+    /// Every site from the span's beginning to its end, `plan` saying for each block whose layer's weights it has,
+    /// and its mistake. Where a mistake ends the run, the sites before that.
     ///
     /// # Errors
     /// Where the reference has not what the span begins with.
-    pub fn run(&self, span: Span, bug: Option<Bug>, layers: Layers) -> Result<Sites> {
-        self.run_with(span, &|layer| match layers {
-            Layers::All => (layer, bug),
-            Layers::Only(one) if one == layer => (layer, bug),
-            Layers::Only(_) => (layer, None),
-        })
-    }
-
-    /// The same, `plan` saying for each block whose layer's weights it has, and its mistake.
-    pub fn run_with(
-        &self,
-        span: Span,
-        plan: &dyn Fn(usize) -> (usize, Option<Bug>),
-    ) -> Result<Sites> {
+    pub fn run(&self, span: Span, plan: &dyn Fn(usize) -> (usize, Option<Bug>)) -> Result<Sites> {
         let start = match span.from {
             None => None,
             Some(layer) => {
@@ -123,7 +104,7 @@ impl Replay<'_> {
     /// A layer's cache as the calls before this one left it, filled with the witness's keys and values.
     fn cache(&self, layer: usize, bug: Option<Bug>) -> Result<Cache> {
         let config = &self.weights.config;
-        let capacity = self.traces.case.calls[..=self.call].iter().sum();
+        let capacity = self.traces.case.calls.iter().sum();
         let batch = self.traces.case.batch;
         let (heads, dim) = match bug {
             Some(Bug::QkvHeadsDimsExchanged) => (config.head_dim(), config.n_head()),

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::compare::judge::JudgedSite;
+use crate::compare::judged_site::JudgedSite;
 use crate::compare::precision::Precision;
 
 /// An explanation may leave so many times the rounding error that the witness itself has at the site. Both

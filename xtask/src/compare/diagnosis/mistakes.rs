@@ -4,7 +4,7 @@ use ndarray::{ArrayD, Axis, Slice};
 
 use super::fit::Fit;
 use super::{Cause, Explanation, Reach, Scene};
-use crate::compare::judge::JudgedSite;
+use crate::compare::judged_site::JudgedSite;
 use crate::compare::replay::{Replay, Sites, Span};
 use crate::plain::{Bug, activate};
 
@@ -70,7 +70,7 @@ pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
         let plan = explanation.plan?;
         let mut sites = scene
             .replay
-            .run_with(scene.span, &|block| plan.at(block, None))
+            .run(scene.span, &|block| plan.at(block, None))
             .ok()?;
         activate_own(scene, plan, &mut sites);
         Some((explanation, scene.fit(&sites, plan)?))
@@ -92,18 +92,17 @@ fn activate_own(scene: &Scene, plan: Plan, sites: &mut Sites) {
     let is_own = |site: &&JudgedSite| {
         site.call == wrong.call && site.site.name == fc && site.is_right() && !site.is_last
     };
-    // A mistake before the activation is not made there.
-    let is_elementwise = sites
+    let activation = scene.replay.weights.config.activation();
+    let activated =
+        |fc: &ArrayD<f64>| fc.mapv(|x| activate(x as f32, activation, Some(bug)).into());
+    // Other mistakes than those of the function itself are made elsewhere.
+    let is_of_function = sites
         .get(&fc)
-        .is_some_and(|replayed| replayed.shape() == wrong.values.shape());
+        .is_some_and(|fc| sites.get(&wrong.site.name) == Some(&activated(fc)));
     if let Some(own) = before.clone().find(is_own)
-        && is_elementwise
+        && is_of_function
     {
-        let activation = scene.replay.weights.config.activation();
-        let activated = own
-            .values
-            .mapv(|x| activate(x as f32, activation, Some(bug)).into());
-        sites.insert(wrong.site.name.clone(), activated);
+        sites.insert(wrong.site.name.clone(), activated(&own.values));
     }
 }
 
@@ -120,9 +119,14 @@ fn explanations(scene: &Scene) -> Vec<Explanation> {
             plan: Some(Plan::Mistake(bug)),
         })
         .collect();
-    let wrong = &scene.judged.sites[scene.first];
-    let Some(block) = wrong.site.layer.filter(|_| scene.layers > 1) else {
+    if scene.layers < 2 || scene.span.from == Some(scene.layers) {
         return all;
+    }
+    let wrong = &scene.judged.sites[scene.first];
+    let block = match (wrong.site.layer, wrong.site.kind.name) {
+        (Some(layer), _) => layer,
+        (None, "embed") => return all,
+        (None, _) => scene.layers - 1,
     };
     let mut add = |id: String, says: String, plan: Plan| {
         let plan = Some(plan);
@@ -193,7 +197,7 @@ pub fn is_refuted(scene: &Scene, explanation: &Explanation) -> bool {
             ..scene.replay
         };
         let sites = replay
-            .run_with(scene.span, &|block| plan.at(block, None))
+            .run(scene.span, &|block| plan.at(block, None))
             .unwrap_or_default();
         let right = scene
             .judged
@@ -233,7 +237,7 @@ pub fn reach(scene: &Scene, causes: &mut [(Explanation, Cause)]) {
         let reaches = ways.filter_map(|only| {
             let sites = scene
                 .replay
-                .run_with(whole, &|block| plan.at(block, only))
+                .run(whole, &|block| plan.at(block, only))
                 .ok()?;
             Some(follow(scene, &sites, only))
         });

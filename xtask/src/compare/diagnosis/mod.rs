@@ -10,6 +10,8 @@ mod fit;
 mod mistakes;
 mod place;
 mod structure;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -20,7 +22,7 @@ use crate::references::CaseTraces;
 use fit::Fit;
 
 pub use fit::rms_difference;
-pub use place::Place;
+pub use place::{Place, ranges};
 
 /// Of explanations that fit, those are kept whose residue is at most so many times the smallest.
 const AS_GOOD: f64 = 3.0;
@@ -68,12 +70,6 @@ pub struct Reach {
     pub only_layer: Option<usize>,
 }
 
-impl Reach {
-    pub fn is_everything(&self) -> bool {
-        self.sites == self.of
-    }
-}
-
 /// The first wrong site with what is needed to explain it.
 struct Scene<'a> {
     judged: &'a Judged,
@@ -102,9 +98,12 @@ pub fn diagnose(judged: &Judged, weights: &Weights, traces: &CaseTraces) -> Opti
     causes.retain(|(explanation, _)| !mistakes::is_refuted(&scene, explanation));
     mistakes::reach(&scene, &mut causes);
     let causes = farthest(causes);
+    // What leaves as much as the right computation is a mistake that makes no difference here.
+    let is_some_help =
+        |fit: &Fit| correct.is_none_or(|correct| fit.residue < 0.9 * correct.residue);
     let runner_up = tried
         .iter()
-        .filter(|(_, fit)| !fit.reproduces(correct))
+        .filter(|(_, fit)| !fit.reproduces(correct) && is_some_help(fit))
         .min_by(|(_, a), (_, b)| a.residue.total_cmp(&b.residue));
     Some(Diagnosis {
         is_certain: causes.len() == 1,

@@ -6,7 +6,8 @@ use ndarray::Axis;
 use serde::Serialize;
 
 use super::fit::rms_difference;
-use crate::compare::judge::{Judged, JudgedSite};
+use crate::compare::judge::Judged;
+use crate::compare::judged_site::JudgedSite;
 
 /// The places of a site's wrong numbers.
 #[derive(Debug, Default, Serialize)]
@@ -79,7 +80,7 @@ fn wrong_indices(wrong: &JudgedSite) -> Vec<Vec<usize>> {
 }
 
 /// `0..6, 9`: at most four of them.
-fn ranges(at: &BTreeSet<usize>) -> String {
+pub fn ranges(at: &BTreeSet<usize>) -> String {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for &place in at {
         match ranges.last_mut() {

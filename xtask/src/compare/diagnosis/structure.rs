@@ -5,7 +5,7 @@ use ndarray::{ArrayD, Axis, IxDyn, Slice};
 use super::Explanation;
 use super::Scene;
 use super::fit::Fit;
-use crate::compare::judge::JudgedSite;
+use crate::compare::judged_site::JudgedSite;
 
 /// All such explanations with their fits.
 pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
