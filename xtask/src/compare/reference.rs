@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use llorch_parity::{Element, Tensor};
+use llorch_parity::{Element, Tensor, Trace};
 use llorch_weights::Config;
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
@@ -22,6 +22,9 @@ pub struct Reference {
     pub witness: ArrayD<f64>,
     /// The truth minus the witness; none for sites that follow from others, and those that are not stored.
     pub delta: Option<ArrayD<f64>>,
+    /// The witness's own rounding error, root mean square in units of max(1, |witness|), where it is known: of
+    /// the whole model, or else of the step alone.
+    pub rounding: Option<f64>,
 }
 
 impl Call {
@@ -48,11 +51,23 @@ impl Call {
             let Some(witness) = traces.witness.get(&name).and_then(widened::<f32>) else {
                 continue;
             };
-            let deltas = traces.propagated.as_ref();
-            let delta = deltas.and_then(|deltas| widened::<f32>(deltas.get(&name)?));
-            let delta = delta.filter(|delta| delta.shape() == witness.shape());
-            read.sites
-                .insert(site.name.clone(), Reference { witness, delta });
+            let delta_of = |deltas: Option<&Trace>| {
+                let delta = widened::<f32>(deltas?.get(&name)?)?;
+                (delta.shape() == witness.shape()).then_some(delta)
+            };
+            let delta = delta_of(traces.propagated.as_ref());
+            let isolated = delta_of(traces.isolated.as_ref());
+            let known = delta.as_ref().or(isolated.as_ref());
+            let rounding = known.map(|delta| {
+                let pairs = witness.iter().zip(delta);
+                root_mean_square(pairs.map(|(w, d)| d / w.abs().max(1.0)))
+            });
+            let reference = Reference {
+                witness,
+                delta,
+                rounding,
+            };
+            read.sites.insert(site.name.clone(), reference);
         }
         for layer in 0..config.n_layer() {
             read.derive_heads(layer);
@@ -99,8 +114,12 @@ impl Call {
     }
 
     fn add(&mut self, site: String, witness: ArrayD<f64>) {
-        let delta = None;
-        self.sites.insert(site, Reference { witness, delta });
+        let reference = Reference {
+            witness,
+            delta: None,
+            rounding: None,
+        };
+        self.sites.insert(site, reference);
     }
 }
 
@@ -114,6 +133,7 @@ impl Reference {
         Reference {
             witness: last(&self.witness),
             delta: self.delta.as_ref().map(last),
+            rounding: self.rounding,
         }
     }
 }
@@ -134,6 +154,12 @@ pub fn weighted(probs: &ArrayD<f64>, v: &ArrayD<f64>) -> Option<ArrayD<f64>> {
             .map(|s| probs[[b, h, t, s]] * v[[b, s, h, d]])
             .sum()
     }))
+}
+
+/// Of nothing it is 0.
+pub fn root_mean_square(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), x| (sum + x * x, count + 1));
+    (sum / count.max(1) as f64).sqrt()
 }
 
 fn widened<T: Element + Into<f64>>(tensor: &Tensor) -> Option<ArrayD<f64>> {

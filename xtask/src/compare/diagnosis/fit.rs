@@ -4,6 +4,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use crate::compare::judged_site::JudgedSite;
 use crate::compare::precision::Precision;
+use crate::compare::reference::root_mean_square;
 
 /// An explanation may leave so many times the rounding error that the witness itself has at the site. Both
 /// carry their own errors up to there, and a port's sums may be a few times worse than the witness's.
@@ -26,7 +27,7 @@ impl Fit {
         let residue = rms_difference(&judged.values, explained)?;
         let noise = noise(judged);
         // Rounding errors grow with the numbers.
-        let (usual, own) = (rms(&judged.reference.witness), rms(explained));
+        let (usual, own) = (size(&judged.reference.witness), size(explained));
         let growth = if usual > 0.0 {
             (own / usual).max(1.0)
         } else {
@@ -47,23 +48,20 @@ impl Fit {
 
 /// The rounding error to be expected at a site, in units of max(1, |value|).
 pub fn noise(judged: &JudgedSite) -> f64 {
-    let witness = &judged.reference.witness;
-    let deltas = judged.reference.delta.as_ref();
-    let measured = deltas.map_or(0.0, |delta| {
-        mean_square(witness.iter().zip(delta).map(|(w, d)| d / w.abs().max(1.0)))
-    });
+    let measured = judged.reference.rounding.unwrap_or_default();
     let roundings = if judged.precision.is_full() { 1.0 } else { 4.0 };
     let unit = judged
         .precision
         .unit_roundoff()
         .max(Precision::Float32.unit_roundoff());
-    measured.max(roundings * unit * rms(witness))
+    let witness = judged.reference.witness.iter().filter(|x| x.is_finite());
+    let rounded = roundings * unit * root_mean_square(witness.map(|x| x / x.abs().max(1.0)));
+    measured.max(rounded)
 }
 
-/// The root mean square of the numbers in units of max(1, |number|): at most 1.
-fn rms(values: &ArrayD<f64>) -> f64 {
-    let open = values.iter().filter(|x| x.is_finite());
-    mean_square(open.map(|x| x / x.abs().max(1.0)))
+/// The root mean square of the numbers that are not masked.
+fn size(values: &ArrayD<f64>) -> f64 {
+    root_mean_square(values.iter().copied().filter(|x| x.is_finite()))
 }
 
 /// The root mean square difference in units of max(1, |explained|); nothing where the shapes differ in more
@@ -84,11 +82,6 @@ pub fn rms_difference(found: &ArrayD<f64>, explained: &ArrayD<f64>) -> Option<f6
         }
     }
     (squares.1 > 0).then(|| (squares.0 / squares.1 as f64).sqrt())
-}
-
-fn mean_square(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), x| (sum + x * x, count + 1));
-    (sum / count.max(1) as f64).sqrt()
 }
 
 fn squeezed(values: &ArrayD<f64>) -> IxDyn {

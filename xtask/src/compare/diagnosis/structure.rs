@@ -324,6 +324,7 @@ fn part_of(wrong: &JudgedSite, found: ArrayD<f64>, held: ArrayD<f64>) -> JudgedS
         reference: crate::compare::reference::Reference {
             witness: held,
             delta: None,
+            rounding: wrong.reference.rounding,
         },
         worst: None,
         ..*wrong

@@ -66,7 +66,12 @@ impl FirstWrong {
         } else {
             "at or before"
         };
-        say!("FAIL: first wrong {at} {} ({})", self.site, self.name);
+        let name = if self.site.ends_with(&self.name) {
+            String::new()
+        } else {
+            format!(" ({})", self.name)
+        };
+        say!("FAIL: first wrong {at} {}{name}", self.site);
         say!("  what            {}", self.what);
         match &self.last_right {
             Some(right) => say!("  last right      {right}"),
