@@ -1,5 +1,7 @@
 //! The cases that references consist of.
 
+use llorch_parity::Tensor;
+
 use crate::references::CaseTraces;
 
 /// A case as the gate knows it. References that say otherwise would be judged on less.
@@ -12,7 +14,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether a case is this one: what its entry says, and what its files hold.
+    /// Whether a case is this one: what its entry says, and what its files hold, no more calls than that.
     fn is(&self, traces: &CaseTraces) -> bool {
         let case = &traces.case;
         let any_length = self.calls.is_empty() && case.calls.len() == 1;
@@ -25,15 +27,22 @@ impl Known {
                 .as_ref()
                 .is_none_or(|text| text.len() == case.batch)
             && (0..case.calls.len()).all(|call| inputs_fit(traces, call))
+            && inputs(traces, case.calls.len()).next().is_none()
     }
 }
 
 /// Whether what a call starts from, where it is stored, has the rows and positions that the entry says.
 fn inputs_fit(traces: &CaseTraces, call: usize) -> bool {
-    let names = ["tokens", "embed"].map(|site| format!("{call}/{site}"));
-    let mut stored = names.iter().filter_map(|name| traces.witness.get(name));
     let expected = [traces.case.batch, traces.case.calls[call]];
-    stored.all(|inputs| inputs.shape().starts_with(&expected))
+    inputs(traces, call).all(|inputs| inputs.shape().starts_with(&expected))
+}
+
+/// What a call starts from, as far as it is stored.
+fn inputs(traces: &CaseTraces, call: usize) -> impl Iterator<Item = &Tensor> {
+    let names = ["tokens", "embed"].map(|site| format!("{call}/{site}"));
+    names
+        .into_iter()
+        .filter_map(|name| traces.witness.get(&name))
 }
 
 const fn known(

@@ -1,4 +1,7 @@
 //! Where each mistake must be caught, and by what.
+//!
+//! A mistake whose effect can be seen at several checkpoints belongs to that of the code at fault: with `ln_f` left
+//! out every normalisation is right, and the composition is not, so it is caught at 8 and not at 1.
 
 use super::gate::{By, Caught};
 use crate::plain::Bug;
@@ -133,6 +136,7 @@ fn place(bug: Bug) -> Place {
 
         GeluErf | GeluSigmoid | GeluHalfTable | Relu | Silu | ActivationAfterProj
         | ActivationMissing => at(6, By::Values, "h.0.mlp.act"),
+        GeluShortConstant => at(6, By::Ratio, "mlp.act"),
         FcBiasMissing | FcReadAsOutIn => at(6, By::Values, "h.0.mlp.fc"),
         ExpansionTwo | ExpansionThree => at(6, By::Shape, "h.0.mlp.fc"),
         MlpProjBiasMissing => at(6, By::Values, "h.0.mlp.out"),
@@ -145,7 +149,7 @@ fn place(bug: Bug) -> Place {
         SecondResidualMissing | SecondResidualFromNorm => at(7, By::Values, "h.0"),
         LayerTwice => at(7, By::Values, "h.2.ln_1"),
         LayerSkipped => at(7, By::Values, "h.1.ln_1"),
-        CacheOfAllLayers => at(7, By::Error, "-"),
+        CacheOfAllLayers => at(7, By::Shape, "h.1.attn.cache.k"),
 
         LnFMissing => at(8, By::Values, "ln_f"),
         LnFTwice | LogitsBeforeLnF | HeadNotLoaded | HeadReadAsInOut => at(8, By::Values, "logits"),
@@ -153,7 +157,7 @@ fn place(bug: Bug) -> Place {
 
         LogitsOfFirst | LastLogitsOtherSum => at(9, By::Bits, "last row of all logits"),
 
-        ArgmaxOverRows => at(10, By::Error, "-"),
+        ArgmaxOverRows => at(10, By::Error, "expected a greedy token for each of 1 rows"),
         TiesUpward => on(10, By::Values, "equal logits"),
 
         TemperatureMultiplied => at(11, By::Values, "isolated t0.5"),
@@ -166,6 +170,52 @@ fn place(bug: Bug) -> Place {
 
         GenerationOneLess => at(12, By::Bits, "row 0 without a cache"),
         GenerationForgetsLast => at(12, By::Choice, "generated token 1"),
-        GenerationPromptAgain => at(12, By::Error, "-"),
+        GenerationPromptAgain => at(
+            12,
+            By::Error,
+            "expected tokens under 1001 at positions under 160",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caught(checkpoint: usize, by: By, site: &str, input: Option<&'static str>) -> Caught {
+        Caught {
+            checkpoint,
+            input,
+            by,
+            site: site.to_owned(),
+            size: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_caught_elsewhere_or_not_at_all_is_not_as_expected() {
+        let expected = Expected::Caught(at(2, By::Shape, "h.0.attn.q"));
+        assert!(expected.is(Some(&caught(2, By::Shape, "h.0.attn.q", None))));
+        for other in [
+            caught(3, By::Shape, "h.0.attn.q", None),
+            caught(2, By::Values, "h.0.attn.q", None),
+            caught(2, By::Shape, "h.0.attn.k", None),
+            caught(2, By::Shape, "h.0.attn.q", Some("two rows")),
+        ] {
+            assert!(!expected.is(Some(&other)));
+            assert!(!Expected::Pass.is(Some(&other)));
+            assert!(!Expected::Unseen("one row").is(Some(&other)));
+        }
+        assert!(!expected.is(None));
+        assert!(Expected::Pass.is(None) && Expected::Unseen("one row").is(None));
+    }
+
+    /// A checkpoint without a mistake would be one that was never seen to fail.
+    #[test]
+    fn every_checkpoint_has_mistakes() {
+        for checkpoint in 1..=12 {
+            let own = |bug: &&Bug| place(**bug).checkpoint == checkpoint;
+            assert!(Bug::ALL.iter().filter(own).count() >= 2, "{checkpoint}");
+        }
     }
 }

@@ -12,8 +12,9 @@ pub struct Caught {
     /// The name of an input of its own, where the references' cases did not show it.
     pub input: Option<&'static str>,
     pub by: By,
-    /// The first thing that was wrong, without its case and call: `h.0.attn.q`.
+    /// The first thing that was wrong, without its case and call: `h.0.attn.q`; of an error what it expected.
     pub site: String,
+    /// How wrong it was.
     pub size: String,
 }
 
@@ -24,7 +25,6 @@ pub enum By {
     Shape,
     Mask,
     NotFinite,
-    Missing,
     /// R, the error against the truth; every value was within the tolerance.
     Ratio,
     Choice,
@@ -43,7 +43,6 @@ impl By {
             By::Shape => "shape",
             By::Mask => "mask",
             By::NotFinite => "not finite",
-            By::Missing => "missing",
             By::Ratio => "R",
             By::Choice => "choice",
             By::Bits => "bits",
@@ -54,7 +53,7 @@ impl By {
 }
 
 /// Runs the checkpoints in order, each on the references' cases and then on the inputs of its own.
-pub fn run(catalogue: &Catalogue, port: &dyn Port, last: usize) -> Option<Caught> {
+pub fn run(catalogue: &Catalogue, port: &dyn Port) -> Option<Caught> {
     let run = Run {
         port,
         model: catalogue.model,
@@ -65,7 +64,7 @@ pub fn run(catalogue: &Catalogue, port: &dyn Port, last: usize) -> Option<Caught
         ),
         evidence: catalogue.evidence.clone(),
     };
-    for checkpoint in CHECKPOINTS.into_iter().take(last) {
+    for checkpoint in CHECKPOINTS.into_iter().take(catalogue.last) {
         let number = checkpoint.number;
         let judgement = run.judge(checkpoint);
         if let Some(caught) = caught(number, None, &judgement) {
@@ -82,18 +81,16 @@ pub fn run(catalogue: &Catalogue, port: &dyn Port, last: usize) -> Option<Caught
 }
 
 fn caught(checkpoint: usize, input: Option<&'static str>, judgement: &Judgement) -> Option<Caught> {
-    let (by, site, size) = match judgement.verdict() {
+    let first = match judgement.verdict() {
         Verdict::Pass(_) => return None,
-        Verdict::Fail(failures) => failures.first().map(describe)?,
-        Verdict::Inconclusive(reasons) => {
-            let reason = reasons.first().map(ToString::to_string);
-            (
-                By::Other,
-                "INCONCLUSIVE".to_owned(),
-                reason.unwrap_or_default(),
-            )
-        }
+        Verdict::Fail(failures) => failures.first().map(describe),
+        Verdict::Inconclusive(reasons) => reasons.first().map(|reason| {
+            let site = "INCONCLUSIVE".to_owned();
+            (By::Other, site, reason.to_string())
+        }),
     };
+    let nameless = || (By::Other, "-".to_owned(), String::new());
+    let (by, site, size) = first.unwrap_or_else(nameless);
     Some(Caught {
         checkpoint,
         input,
@@ -136,7 +133,10 @@ fn describe(failure: &Failure) -> (By, String, String) {
             let run = run.split_once(": ").map_or(run, |(run, _tensor)| run);
             (By::Bits, run.to_owned(), size)
         }
-        Failure::Broken { what } => (By::Error, "-".to_owned(), what.clone()),
+        Failure::Broken { what } => {
+            let (expected, found) = what.split_once(", ").unwrap_or((what, ""));
+            (By::Error, expected.to_owned(), found.to_owned())
+        }
         other => (By::Other, "-".to_owned(), other.to_string()),
     }
 }
@@ -154,7 +154,6 @@ fn of_mismatch(mismatch: &Mismatch) -> (By, String) {
         Mismatch::NotFinite { index, found, .. } => {
             (By::NotFinite, format!("{found} at {index:?}"))
         }
-        Mismatch::Missing => (By::Missing, String::new()),
         other => (By::Other, other.to_string()),
     }
 }
@@ -163,7 +162,7 @@ fn of_values(worst: &Difference) -> String {
     let difference = worst.difference;
     match worst.allowed {
         0.0 => format!("{difference:.1e}, none allowed"),
-        allowed => format!("{difference:.1e}, {:.0} x the bound", difference / allowed),
+        allowed => format!("{difference:.1e}, allowed {allowed:.1e}"),
     }
 }
 

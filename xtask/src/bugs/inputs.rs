@@ -119,7 +119,7 @@ fn rounded(truth: &[f64], shape: &[usize]) -> Result<Tensor> {
     Ok(ndarray::ArrayD::from_shape_vec(shape, rounded)?.into())
 }
 
-/// ln_1 of layer 0 where E[x^2] - E[x]^2 cancels.
+/// ln_1 of layer 0 where the mean square less the square of the mean cancels.
 fn far_from_zero(run: &Run) -> Result<Pair> {
     let (weights, config) = (&run.model.weights, &run.model.config);
     let channels = config.n_embd();

@@ -14,17 +14,16 @@ pub fn print(catalogue: &Catalogue, outcomes: &[Outcome]) {
         "mistake",
         "expected",
         "caught",
-        "by",
         "first site",
         "input",
         "difference",
     ];
-    let lines: Vec<[String; 7]> = [head.map(str::to_owned)]
+    let lines: Vec<[String; 6]> = [head.map(str::to_owned)]
         .into_iter()
         .chain(outcomes.iter().map(line))
         .collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let widths: Vec<usize> = (0..7)
+    let widths: Vec<usize> = (0..6)
         .map(|column| width(column).unwrap_or_default())
         .collect();
     for line in &lines {
@@ -35,6 +34,7 @@ pub fn print(catalogue: &Catalogue, outcomes: &[Outcome]) {
         say!("{}", cells.join("  ").trim_end());
     }
     say!();
+    say!("input       cases: the references'; any other is made here, with its truth in float64");
     for outcome in outcomes {
         if let (What::Plain(Some(bug)), Expected::Unseen(reason)) = (outcome.what, outcome.expected)
         {
@@ -64,7 +64,7 @@ fn verdict(outcomes: &[Outcome]) -> String {
     }
 }
 
-fn line(outcome: &Outcome) -> [String; 7] {
+fn line(outcome: &Outcome) -> [String; 6] {
     let what = match outcome.what {
         What::Rooms => "(our rooms)",
         What::Plain(None) => "(none)",
@@ -75,27 +75,29 @@ fn line(outcome: &Outcome) -> [String; 7] {
         Expected::Unseen(_) => "not seen".to_owned(),
         Expected::Caught(place) => format!("{:>2} {}", place.checkpoint, place.by.name()),
     };
-    let wrong = if outcome.is_as_expected() {
-        ""
-    } else {
-        "  WRONG"
+    let wrong = match outcome.expected {
+        _ if outcome.is_as_expected() => String::new(),
+        Expected::Caught(place) => {
+            let input = place.input.unwrap_or("cases");
+            format!("  WRONG: expected {} on {input}", place.site)
+        }
+        _ => "  WRONG".to_owned(),
     };
-    let [caught, by, site, input, size] = match &outcome.caught {
-        None => ["PASS", "", "", "", ""].map(str::to_owned),
+    let [caught, site, input, size] = match &outcome.caught {
+        None => ["PASS", "", "", ""].map(str::to_owned),
         Some(caught) => cells(caught),
     };
     [
         what.to_owned(),
         expected,
         caught,
-        by,
         site,
         input,
-        size + wrong,
+        size + &wrong,
     ]
 }
 
-fn cells(caught: &Caught) -> [String; 5] {
+fn cells(caught: &Caught) -> [String; 4] {
     let Caught {
         checkpoint,
         input,
@@ -106,8 +108,7 @@ fn cells(caught: &Caught) -> [String; 5] {
     let input = input.unwrap_or("cases");
     let site = if site == input { "-" } else { site };
     [
-        format!("{checkpoint:>2}"),
-        by.name().to_owned(),
+        format!("{checkpoint:>2} {}", by.name()),
         site.to_owned(),
         input.to_owned(),
         size.clone(),

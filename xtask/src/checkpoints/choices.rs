@@ -23,10 +23,9 @@ pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
                 Place::Step(name) => stepwise.array(name)?.to_owned(),
                 Place::LastOf(_) => whole.clone(),
             };
-            let chosen = greedy(model, ours.view())?;
-            for row in 0..case.batch {
+            for (row, chosen) in greedy(model, ours.view())?.into_iter().enumerate() {
                 let choice = choose(
-                    chosen[row],
+                    chosen,
                     ours.row(row),
                     reference.witness.row(row),
                     reference.truth.row(row),

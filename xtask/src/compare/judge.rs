@@ -1,6 +1,7 @@
 //! Holding what a dump has against the references, site by site.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use anyhow::Result;
 use llorch_parity::{BUDGET, Evidence, Expectation, Failure, Judge, Reason, Reference as Held};
@@ -74,9 +75,13 @@ pub fn judge(dump: &Dump, against: &Against) -> Result<Judged> {
                 continue;
             }
         };
-        if !judged.calls.contains_key(&meaning.call) {
-            let call = Call::of(against.traces, meaning.call, against.config, &sites)?;
-            judged.calls.insert(meaning.call, call);
+        if let Entry::Vacant(vacant) = judged.calls.entry(meaning.call) {
+            vacant.insert(Call::of(
+                against.traces,
+                meaning.call,
+                against.config,
+                &sites,
+            )?);
         }
         judged.add(name, &meaning, precision, values, &sites, against);
     }
@@ -273,7 +278,7 @@ impl Judged {
                     in_words(mismatch)
                 }
                 Failure::Budget { kind, found, .. } if judged.site.kind.title() == kind => {
-                    match judged.ratio.filter(|ratio| !(*ratio <= BUDGET)) {
+                    match judged.excess() {
                         Some(own) => format!(
                             "budget: {own:.1} times as far from the truth as the witness is, \
                              {found:.1} over all of {kind}; at most {BUDGET} is float32's own"

@@ -97,12 +97,19 @@ impl JudgedSite {
         self.worst = Some(comparison.worst);
     }
 
+    /// R, where it is more than the budget or no number.
+    pub fn excess(&self) -> Option<f64> {
+        self.ratio.filter(|ratio| {
+            let holds = *ratio <= BUDGET;
+            !holds
+        })
+    }
+
     /// Half precision has no truth to be measured by; its own rounding is what it may have.
     pub fn hold_to_precision(&mut self) {
-        let excess = self
-            .ratio
-            .filter(|ratio| !self.precision.is_full() && !(*ratio <= BUDGET));
-        if let Some(excess) = excess {
+        if let Some(excess) = self.excess()
+            && !self.precision.is_full()
+        {
             self.outcome = Outcome::Wrong(format!(
                 "budget: {excess:.1} times the error that {} owes to its rounding; at most {BUDGET}",
                 self.precision

@@ -27,7 +27,7 @@ bugs! {
     // Layer normalisation.
     /// variance divided by C - 1
     NormSampleVariance,
-    /// variance as E[x^2] - E[x]^2 in float32
+    /// variance in one pass: the mean square less the square of the mean, in float32
     NormSinglePass,
     /// epsilon added to the deviation, outside the root
     NormEpsilonOutside,
@@ -145,6 +145,8 @@ bugs! {
     GeluErf,
     /// GELU as x sigmoid(1.702 x)
     GeluSigmoid,
+    /// GELU with 0.7979 for the root of 2 / pi
+    GeluShortConstant,
     /// GELU from a half-precision table, as ggml has one
     GeluHalfTable,
     /// ReLU for GELU

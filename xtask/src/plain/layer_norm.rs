@@ -5,7 +5,7 @@ use ndarray::{Array1, Array3, ArrayView1, ArrayView3, Axis};
 
 use super::Bug;
 
-/// What a layer normalisation has learned, [C] each.
+/// What a layer normalisation has learned, \[C\] each.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
     pub weight: ArrayView1<'a, f32>,

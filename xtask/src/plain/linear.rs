@@ -8,7 +8,7 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3};
 pub struct Conv1d<'a> {
     /// [in, out].
     pub weight: ArrayView2<'a, f32>,
-    /// [out].
+    /// \[out\].
     pub bias: ArrayView1<'a, f32>,
 }
 
@@ -52,8 +52,9 @@ pub fn sums(x: ArrayView2<f32>, weight: ArrayView2<f32>) -> Array2<f64> {
         .zip(rows.chunks_exact_mut(outputs.max(1)))
     {
         for (&x, weights) in x.iter().zip(weight.chunks_exact(outputs.max(1))) {
+            let x = f64::from(x);
             for (sum, &weight) in sums.iter_mut().zip(weights) {
-                *sum += f64::from(x) * f64::from(weight);
+                *sum += x * f64::from(weight);
             }
         }
     }

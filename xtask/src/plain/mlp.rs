@@ -70,24 +70,28 @@ fn read_as_out_in(layer: Conv1d) -> Result<Array2<f32>> {
 
 /// The activation of one number.
 pub fn activate(x: f32, activation: Activation, bug: Option<Bug>) -> f32 {
+    let root = match bug {
+        Some(Bug::GeluShortConstant) => 0.7979,
+        _ => (2.0 / PI).sqrt(),
+    };
     let half = |x: f64| f16::from_f64(x).to_f64();
     let x = f64::from(x);
     let y = match (bug, activation) {
         (Some(Bug::GeluErf), _) => gelu_erf(x),
         (Some(Bug::GeluSigmoid), _) => x / (1.0 + (-1.702 * x).exp()),
-        (Some(Bug::GeluHalfTable), _) => half(gelu_tanh(half(x))),
+        (Some(Bug::GeluHalfTable), _) => half(gelu_tanh(half(x), root)),
         (Some(Bug::Relu), _) => x.max(0.0),
         (Some(Bug::Silu), _) => x / (1.0 + (-x).exp()),
-        (_, Activation::GeluTanh) => gelu_tanh(x),
+        (_, Activation::GeluTanh) => gelu_tanh(x, root),
         (_, Activation::GeluErf) => gelu_erf(x),
         (_, Activation::Relu) => x.max(0.0),
     };
     y as f32
 }
 
-/// 0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3), written so that nothing cancels near tanh = -1.
-fn gelu_tanh(x: f64) -> f64 {
-    let u = (2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3));
+/// 0.5 x (1 + tanh(u)), u = root (x + 0.044715 x^3), root = sqrt(2 / pi), written so that nothing cancels near tanh = -1.
+fn gelu_tanh(x: f64, root: f64) -> f64 {
+    let u = root * (x + 0.044715 * x.powi(3));
     x / (1.0 + (-2.0 * u).exp())
 }
 

@@ -21,10 +21,8 @@ pub use bug::Bug;
 pub use cache::Cache;
 pub use layer_norm::{Norm, layer_norm};
 pub use linear::{Conv1d, product};
-pub use mlp::{Mlp, activate, mlp};
-pub use model::{
-    Record, block, embed, forward, forward_last, generate, last_norm, logits, new_caches, trace,
-};
-pub use qkv::{Heads, qkv};
+pub use mlp::{activate, mlp};
+pub use model::{block, embed, forward, forward_last, generate, last_norm, logits, new_caches};
+pub use qkv::qkv;
 pub use sampling::{Cut, distribution, greedy};
 pub use weights::Weights;

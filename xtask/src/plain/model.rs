@@ -1,7 +1,7 @@
 //! Checkpoints 7 to 9 and 12: the steps composed.
 
 use anyhow::{Context, Result, ensure};
-use llorch_parity::Trace;
+use llorch_weights::Config;
 use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, ArrayViewD, Axis, Dimension, Slice};
 
 use super::{
@@ -13,7 +13,11 @@ use super::{
 pub type Record<'a> = &'a mut dyn FnMut(&str, ArrayViewD<f32>);
 
 /// An empty cache for every layer, for B rows of at most `capacity` positions.
-pub fn new_caches(config: &llorch_weights::Config, batch: usize, capacity: usize) -> Vec<Cache> {
+pub fn new_caches(config: &Config, batch: usize, capacity: usize, bug: Option<Bug>) -> Vec<Cache> {
+    let capacity = match bug {
+        Some(Bug::CacheOfAllLayers) => capacity * config.n_layer(),
+        _ => capacity,
+    };
     let cache = || Cache::new(batch, capacity, config.n_head(), config.head_dim());
     // One more, for the bug that runs a layer twice.
     (0..=config.n_layer()).map(|_| cache()).collect()
@@ -61,7 +65,7 @@ pub fn generate(
     bug: Option<Bug>,
 ) -> Result<Vec<u32>> {
     let limit = weights.config.n_positions();
-    let mut caches = new_caches(&weights.config, 1, limit);
+    let mut caches = new_caches(&weights.config, 1, limit, bug);
     let mut tokens = prompt.to_vec();
     let mut fed = prompt.to_vec();
     for _ in 0..new {
@@ -80,24 +84,6 @@ pub fn generate(
         tokens.pop();
     }
     Ok(tokens.split_off(prompt.len()))
-}
-
-/// Every site of every call through one cache, under `{call}/{site}`.
-pub fn trace(weights: &Weights, calls: &[ArrayView2<u32>], bug: Option<Bug>) -> Result<Trace> {
-    let mut trace = Trace::new();
-    let batch = calls.first().map_or(0, |tokens| tokens.nrows());
-    let positions = calls.iter().map(|tokens| tokens.ncols()).sum();
-    let mut caches = new_caches(&weights.config, batch, positions);
-    for (call, tokens) in calls.iter().enumerate() {
-        let mut twice = Ok(());
-        let mut record = |site: &str, values: ArrayViewD<f32>| {
-            let inserted = trace.insert(format!("{call}/{site}"), values);
-            twice = std::mem::replace(&mut twice, Ok(())).and(inserted);
-        };
-        forward(weights, *tokens, &mut caches, bug, &mut record)?;
-        twice?;
-    }
-    Ok(trace)
 }
 
 /// The stream after the last normalisation, [B, T, C].
@@ -316,11 +302,27 @@ mod tests {
     use super::*;
     use crate::model_dir::ModelDir;
     use crate::references::References;
+    use llorch_parity::Trace;
     use ndarray::{IxDyn, Zip};
+
+    /// Every site of every call through one cache, under `{call}/{site}`.
+    fn trace(weights: &Weights, calls: &[ArrayView2<u32>]) -> Trace {
+        let mut trace = Trace::new();
+        let positions = calls.iter().map(|tokens| tokens.ncols()).sum();
+        let mut caches = new_caches(&weights.config, calls[0].nrows(), positions, None);
+        for (call, tokens) in calls.iter().enumerate() {
+            let mut record = |site: &str, values: ArrayViewD<f32>| {
+                let inserted = trace.insert(format!("{call}/{site}"), values);
+                inserted.expect("a site once");
+            };
+            forward(weights, *tokens, &mut caches, None, &mut record).expect("a run");
+        }
+        trace
+    }
 
     /// Every call of two cases, through a cache, at every site.
     #[test]
-    fn every_site_is_the_witness_s() {
+    fn every_site_agrees_with_the_witness() {
         let model = ModelDir::open("tiny").expect("the embedded model");
         let references = References::open(&model, None).expect("its references");
         let weights = Weights::load(&model.weights, &model.config).expect("weights");
@@ -338,7 +340,7 @@ mod tests {
             };
             let calls: Vec<Array2<u32>> = (0..traces.case.calls.len()).map(tokens).collect();
             let views: Vec<_> = calls.iter().map(|tokens| tokens.view()).collect();
-            let ours = trace(&weights, &views, None).expect("a run");
+            let ours = trace(&weights, &views);
             assert_eq!(ours.len(), views.len() * (3 + 14 * 4));
             for (site, tensor) in ours.iter() {
                 let ours = tensor.view::<f32, IxDyn>().expect("float32");

@@ -39,7 +39,7 @@ pub fn greedy(logits: ArrayView2<f32>, bug: Option<Bug>) -> Vec<u32> {
     logits.lanes(tokens).into_iter().map(best).collect()
 }
 
-/// The probability of every token, [V], from logits, [V]: temperature, top-k, top-p, softmax.
+/// The probability of every token, \[V\], from logits, \[V\]: temperature, top-k, top-p, softmax.
 pub fn distribution(
     logits: ArrayView1<f32>,
     temperature: f32,

@@ -70,7 +70,7 @@ pub trait Model {
     fn session(&self, batch: usize, positions: usize) -> Result<Box<dyn Session + '_>>;
     /// The best token of every row of logits, [B, V].
     fn greedy(&self, logits: ArrayView2<f32>) -> Result<Vec<u32>>;
-    /// The probability of every token, [V], from logits, [V].
+    /// The probability of every token, \[V\], from logits, \[V\].
     fn distribution(&self, sampling: &Sampling, logits: ArrayView1<f32>) -> Result<Array1<f32>>;
     /// Continues a prompt greedily by `new` tokens, as a user would.
     fn generate(&self, prompt: &[u32], new: usize) -> Result<Vec<u32>>;

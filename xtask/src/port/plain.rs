@@ -101,7 +101,7 @@ impl Model for Plain<'_> {
     fn session(&self, batch: usize, positions: usize) -> Result<Box<dyn Session + '_>> {
         Ok(Box::new(Cached {
             plain: self,
-            caches: plain::new_caches(&self.weights.config, batch, positions),
+            caches: plain::new_caches(&self.weights.config, batch, positions, self.bug),
         }))
     }
 

@@ -232,7 +232,8 @@ fn logits_alone_are_enough_to_say_from_where_on_they_part() {
 /// Not one of these numbers is near what it should be, or is one.
 #[test]
 fn spoilt_tensors_fail_where_they_are() {
-    let spoilt: [(&str, &dyn Fn(ArrayD<f32>) -> ArrayD<f32>); 4] = [
+    type Spoil<'a> = &'a dyn Fn(ArrayD<f32>) -> ArrayD<f32>;
+    let spoilt: [(&str, Spoil); 4] = [
         ("not finite", &|mut values| {
             values
                 .iter_mut()

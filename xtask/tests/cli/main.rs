@@ -1,8 +1,10 @@
 //! The commands as a user runs them.
 
 mod bench;
+mod bugs;
 mod compare;
 mod gate;
 mod runs_on;
 mod support;
+mod tampering;
 mod trace;

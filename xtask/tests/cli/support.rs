@@ -83,15 +83,28 @@ impl Copies {
         tensor: &str,
         change: impl Fn(ArrayD<f32>) -> ArrayD<f32>,
     ) {
-        let name = format!("{case}.hf.npz");
-        let file = self.refs().join(&name);
-        let mut changed = Trace::new();
-        for (name, values) in Trace::read_npz(&file).expect("a trace").iter() {
-            let values = match values.view::<f32, IxDyn>() {
+        self.change_trace(case, |name, values| {
+            let changed = match values.view::<f32, IxDyn>() {
                 Some(values) if name == tensor => Tensor::from(change(values.to_owned())),
                 _ => values.clone(),
             };
-            changed.insert(name, values).expect("a new name");
+            vec![(name.to_owned(), changed)]
+        });
+    }
+
+    /// Rewrites a case's witness, and the manifest with it: `change` says what becomes of each tensor.
+    pub fn change_trace(
+        &self,
+        case: &str,
+        change: impl Fn(&str, &Tensor) -> Vec<(String, Tensor)>,
+    ) {
+        let name = format!("{case}.hf.npz");
+        let file = self.refs().join(&name);
+        let mut changed = Trace::new();
+        for (name, tensor) in Trace::read_npz(&file).expect("a trace").iter() {
+            for (name, tensor) in change(name, tensor) {
+                changed.insert(name, tensor).expect("a new name");
+            }
         }
         changed.write_npz(&file).expect("writing the trace");
         let hash = sha256_hex(&fs::read(&file).expect("the trace"));

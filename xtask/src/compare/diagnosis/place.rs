@@ -72,8 +72,8 @@ fn wrong_indices(wrong: &JudgedSite) -> Vec<Vec<usize>> {
     let pairs = wrong.values.indexed_iter().zip(&wrong.reference.witness);
     let bad = pairs.filter(|((_, found), expected)| {
         let allowed = wrong.rule.tolerance.allowed(**expected);
-        let is_same = *found == *expected;
-        !is_same && !((**found - **expected).abs() <= allowed)
+        let is_right = *found == *expected || (**found - **expected).abs() <= allowed;
+        !is_right
     });
     bad.map(|((index, _), _)| ndarray::Dimension::as_array_view(&index).to_vec())
         .collect()
