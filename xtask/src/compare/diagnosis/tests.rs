@@ -49,7 +49,7 @@ impl Bench {
             })
             .collect();
         let positions = calls.iter().map(|tokens| tokens.ncols()).sum();
-        let mut caches = new_caches(&self.model.config, traces.case.batch, positions);
+        let mut caches = new_caches(&self.model.config, traces.case.batch, positions, bug);
         let mut tensors = BTreeMap::new();
         for (call, tokens) in calls.iter().enumerate() {
             let mut record = |site: &str, values: ArrayViewD<f32>| {
