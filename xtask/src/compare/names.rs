@@ -31,7 +31,6 @@ pub const TOKENS: &str = "tokens";
 #[derive(Debug)]
 pub struct Map {
     pub name: String,
-    about: String,
     strip: Vec<String>,
     entries: BTreeMap<String, Target>,
 }
@@ -63,8 +62,6 @@ pub struct Meaning {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[serde(default)]
-    about: String,
     #[serde(default)]
     strip: Vec<String>,
     tensors: BTreeMap<String, Entry>,
@@ -153,18 +150,9 @@ impl Map {
         }
         Ok(Map {
             name: name.to_owned(),
-            about: file.about,
             strip: file.strip,
             entries,
         })
-    }
-
-    /// Its name, and whose names these are.
-    pub fn describe(&self) -> String {
-        match self.about.as_str() {
-            "" => self.name.clone(),
-            about => format!("{}, {about}", self.name),
-        }
     }
 
     /// What a name of a dump means: `2/transformer.h.0.ln_1` is the first normalisation of the third call.
@@ -303,7 +291,7 @@ mod tests {
     fn every_built_in_map_is_a_table_of_sites() {
         let maps = Map::built_in().expect("tables");
         assert_eq!(maps.len(), BUILT_IN.len());
-        assert!(maps.iter().all(|map| !map.about.is_empty()));
+        assert!(maps.iter().all(|map| map.entries.len() > 12));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use llorch_parity::{Tensor, Trace};
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
@@ -80,13 +80,13 @@ fn npy(descriptor: &str, shape: &str, data: &[u8]) -> Vec<u8> {
 #[test]
 fn real_ports_are_judged_through_their_own_names() {
     let passing = [
-        ("transformers.safetensors", "transformers,", "float32"),
+        ("transformers.safetensors", "transformers:", "float32"),
         (
             "transformers-float16.safetensors",
-            "transformers,",
+            "transformers:",
             "float16",
         ),
-        ("transformer-lens.npz", "transformer-lens,", "float32"),
+        ("transformer-lens.npz", "transformer-lens:", "float32"),
     ];
     for (name, map, dtype) in passing {
         let (code, report) = judged(&recorded(name), &[]);
@@ -438,4 +438,31 @@ fn without_references_nothing_is_said() {
         (Some(3), &"INCONCLUSIVE".into()),
         "{report}"
     );
+}
+
+/// What docs/porting.md shows is what the command prints.
+#[test]
+fn the_session_in_the_docs_is_what_happens() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/porting.md")).expect("the page");
+    let mut sessions = 0;
+    for block in page.split("```text\n$ cargo xtask compare ").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        let (arguments, shown) = block
+            .split_once('\n')
+            .expect("a command and what it prints");
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .arg("compare")
+            .args(arguments.split(' '))
+            .current_dir(&root)
+            .output()
+            .expect("xtask runs");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            shown,
+            "{arguments}"
+        );
+        sessions += 1;
+    }
+    assert_eq!(sessions, 4);
 }

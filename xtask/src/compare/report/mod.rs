@@ -104,9 +104,9 @@ impl Report {
                 precisions.into_iter().collect::<Vec<_>>().join(" and ")
             ),
             map: format!(
-                "{known} of {} known: {}",
-                dump.tensors.len(),
-                against.map.describe()
+                "{}: {known} of {} known",
+                against.map.name,
+                dump.tensors.len()
             ),
             checkpoints: checkpoints(&judged, first),
             first_wrong: first.map(|first| FirstWrong::of(&judged, first, &all)),
