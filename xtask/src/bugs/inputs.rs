@@ -5,7 +5,7 @@ use llorch_model::Sampling;
 use llorch_parity::{
     Evidence, Expectation, Judge, Judgement, Key, Reference, Rule, Tensor, Tolerance, sha256_hex,
 };
-use ndarray::{Array1, Array3, Array4, ArrayView1, Axis, concatenate};
+use ndarray::{Array1, Array3, Array4, ArrayView1, Axis, Ix4, concatenate};
 
 use crate::checkpoints::{Recorder, Run, sites};
 use crate::explain;
@@ -25,12 +25,18 @@ struct Pair {
     truth: Tensor,
 }
 
-const INPUTS: [Input; 7] = [
+const INPUTS: [Input; 8] = [
     Input {
         name: "mean of 50 deviations",
         checkpoint: 1,
         tolerance: Tolerance::Within(sites::LAYER_NORM),
         run: far_from_zero,
+    },
+    Input {
+        name: "two rows",
+        checkpoint: 2,
+        tolerance: Tolerance::Within(sites::HIDDEN),
+        run: two_rows,
     },
     Input {
         name: "a cache after a reset",
@@ -143,6 +149,31 @@ fn far_from_zero(run: &Run) -> Result<Pair> {
     Ok(Pair {
         ours: recorded(recorder.finish()?, "0/")?,
         truth: rounded(&truth, x.shape())?,
+    })
+}
+
+/// q, k and v of a batch: an attention half's one case of checkpoint 2 has one row.
+fn two_rows(run: &Run) -> Result<Pair> {
+    let (weights, config) = (&run.model.weights, &run.model.config);
+    let (channels, heads, dim) = (config.n_embd(), config.n_head(), config.head_dim());
+    let weight = weights.tensor("h.0.attn.c_attn.weight", &[channels, 3 * channels])?;
+    let bias = weights.tensor("h.0.attn.c_attn.bias", &[3 * channels])?;
+    let x = Array3::from_shape_simple_fn((2, 3, channels), numbers());
+    let rows = x.mapv(f64::from).into_shape_with_order((6, channels))?;
+    let fused = rows.dot(&weight.view2()?.mapv(f64::from)) + bias.view1()?.mapv(f64::from);
+    let third = |third: usize| {
+        Array4::from_shape_fn((2, 3, heads, dim), |(b, t, h, d)| {
+            fused[[3 * b + t, third * channels + h * dim + d]] as f32
+        })
+    };
+    let mut recorder = Recorder::new(|_: &str| true);
+    run.port.qkv(0)?(x.view(), recorder.call(0))?;
+    let trace = recorder.finish()?;
+    let [q, k, v] = ["0/q", "0/k", "0/v"].map(|name| trace.array::<f32, Ix4>(name));
+    let truth = [0, 1, 2].map(third);
+    Ok(Pair {
+        ours: concatenate(Axis(3), &[q?, k?, v?])?.into(),
+        truth: concatenate(Axis(3), &truth.each_ref().map(|third| third.view()))?.into(),
     })
 }
 

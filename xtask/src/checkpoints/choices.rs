@@ -133,8 +133,8 @@ fn first_largest(logits: ArrayView1<f32>) -> Result<i64> {
     Ok(first.context("logits of no token")? as i64)
 }
 
-/// Both sides' greedy tokens, ours `chosen`, and whether the truth settles which it must be: its margin between its two
-/// best logits, and what that must exceed, twice the larger error of either side's logits, measured.
+/// Both sides' greedy tokens, ours `chosen`, and whether the truth settles which it must be: its margin between
+/// its two best logits, and what that must exceed, twice the larger error of either side's logits, measured.
 ///
 /// The tolerance would be no measure: at logits near -100, as the real GPT-2 has them, it is far wider than
 /// any error, and hardly a token would be settled. That the errors are within it is checkpoint 9's to say.

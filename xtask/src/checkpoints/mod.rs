@@ -1,4 +1,4 @@
-//! The twelve checkpoints: what each expects, and our side of the comparison.
+//! The twelve checkpoints: what each expects, and how an implementation is run for it.
 
 mod choices;
 mod cut;

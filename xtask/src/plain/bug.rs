@@ -73,6 +73,8 @@ bugs! {
     QkvReshapedHeadsFirst,
     /// rows of the batch joined to one
     QkvBatchJoined,
+    /// one position projected in another order of summation than many
+    QkvOneOtherSum,
     /// queries scaled before they are stored
     QkvQueriesScaled,
 
@@ -173,6 +175,8 @@ bugs! {
     WteMissing,
     /// wpe not added
     WpeMissing,
+    /// wpe not added to a single token, as mlx-lm once did
+    WpeMissingForOne,
     /// positions counted from 1
     WpeOffset,
     /// positions restarting at every chunk

@@ -89,7 +89,8 @@ pub fn activate(x: f32, activation: Activation, bug: Option<Bug>) -> f32 {
     y as f32
 }
 
-/// 0.5 x (1 + tanh(u)), u = root (x + 0.044715 x^3), root = sqrt(2 / pi), written so that nothing cancels near tanh = -1.
+/// 0.5 x (1 + tanh(u)), u = root (x + 0.044715 x^3), root = sqrt(2 / pi), written so that nothing cancels near
+/// tanh = -1.
 fn gelu_tanh(x: f64, root: f64) -> f64 {
     let u = root * (x + 0.044715 * x.powi(3));
     x / (1.0 + (-2.0 * u).exp())

@@ -1,12 +1,12 @@
-//! Checkpoints 7 to 9 and 12: the steps composed.
+//! Checkpoints 7 to 9: the steps composed.
 
 use anyhow::{Context, Result, ensure};
 use llorch_weights::Config;
 use ndarray::{Array, Array2, Array3, ArrayView2, ArrayView3, ArrayViewD, Axis, Dimension, Slice};
 
 use super::{
-    Bug, Cache, Weights, attention_out, attention_scale, greedy, layer_norm, mlp, probabilities,
-    product, qkv, scores,
+    Bug, Cache, Weights, attention_out, attention_scale, layer_norm, mlp, probabilities, product,
+    qkv, scores,
 };
 
 /// Is shown every site in the order of execution.
@@ -55,35 +55,6 @@ pub fn forward_last(
         return Ok(hidden.dot(&weights.head()?));
     }
     Ok(logits(hidden, weights, bug)?.remove_axis(Axis(1)))
-}
-
-/// Greedy generation: `new` tokens behind a prompt.
-pub fn generate(
-    weights: &Weights,
-    prompt: &[u32],
-    new: usize,
-    bug: Option<Bug>,
-) -> Result<Vec<u32>> {
-    let limit = weights.config.n_positions();
-    let mut caches = new_caches(&weights.config, 1, limit, bug);
-    let mut tokens = prompt.to_vec();
-    let mut fed = prompt.to_vec();
-    for _ in 0..new {
-        let batch = ArrayView2::from_shape((1, fed.len()), &fed)?;
-        let logits = forward_last(weights, batch, &mut caches, bug)?;
-        let next = greedy(logits.view(), bug);
-        let next = *next.first().context("a token")?;
-        tokens.push(next);
-        fed = match bug {
-            Some(Bug::GenerationPromptAgain) => tokens.clone(),
-            Some(Bug::GenerationForgetsLast) => vec![tokens[tokens.len() - 2]],
-            _ => vec![next],
-        };
-    }
-    if bug == Some(Bug::GenerationOneLess) {
-        tokens.pop();
-    }
-    Ok(tokens.split_off(prompt.len()))
 }
 
 /// The stream after the last normalisation, [B, T, C].
@@ -163,6 +134,7 @@ pub fn embed(
             match bug {
                 Some(Bug::WteMissing) => position,
                 Some(Bug::WpeMissing) => token,
+                Some(Bug::WpeMissingForOne) if new == 1 => token,
                 Some(Bug::EmbedScaled) => token * (channels as f32).sqrt() + position,
                 _ => token + position,
             }

@@ -31,7 +31,14 @@ pub fn qkv(x: ArrayView3<f32>, c_attn: Conv1d, heads: usize, bug: Option<Bug>) -
         _ => x.to_owned(),
     };
     let bias = bias(c_attn, bug);
-    let fused = product(x.view(), weight(c_attn, bug)?.view(), Some(bias.view()))?;
+    let weight = weight(c_attn, bug)?;
+    let fused = match bug {
+        Some(Bug::QkvOneOtherSum) if tokens == 1 => {
+            let one = x.index_axis(Axis(1), 0).dot(&weight) + &bias;
+            one.insert_axis(Axis(1))
+        }
+        _ => product(x.view(), weight.view(), Some(bias.view()))?,
+    };
     let third = |third: usize| split(&fused, third, heads, bug);
     let [mut q, k, v] = match bug {
         Some(Bug::QkvKeysValuesSwapped) => [0, 2, 1],

@@ -60,31 +60,28 @@ pub fn distribution(
         Some(Bug::TemperatureMultiplied) => x *= temperature,
         _ => x /= temperature,
     }
-    let all = x.clone();
+    let uncut = x.clone();
     if let Some(k) = cut.top_k {
         keep_top_k(&mut x, k, bug);
     }
     if let Some(p) = cut.top_p.filter(|_| !before_temperature) {
         keep_top_p(&mut x, p, bug);
     }
-    let mut probabilities = x.mapv(f64::from);
-    if bug == Some(Bug::CutWithoutSoftmax) {
-        let mut uncut = all.mapv(f64::from);
-        softmax(uncut.view_mut(), false);
-        let kept = |(&p, &x): (&f64, &f32)| {
-            if x == f32::NEG_INFINITY {
-                0.0
-            } else {
-                p as f32
-            }
-        };
-        return uncut.iter().zip(&x).map(kept).collect();
-    }
-    softmax(
-        probabilities.view_mut(),
-        bug == Some(Bug::SamplingWithoutMaximum),
-    );
-    probabilities.mapv(|p| p as f32)
+    let summed = match bug {
+        Some(Bug::CutWithoutSoftmax) => uncut,
+        _ => x.clone(),
+    };
+    let mut probabilities = summed.mapv(f64::from);
+    let overflowing = bug == Some(Bug::SamplingWithoutMaximum);
+    softmax(probabilities.view_mut(), overflowing);
+    let kept = |(&p, &x): (&f64, &f32)| {
+        if x == f32::NEG_INFINITY {
+            0.0
+        } else {
+            p as f32
+        }
+    };
+    probabilities.iter().zip(&x).map(kept).collect()
 }
 
 /// -inf for every token under the k-th largest.

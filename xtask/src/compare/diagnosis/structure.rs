@@ -111,7 +111,7 @@ fn same_shape<'a>(
     held.filter(move |(_, values)| values.shape() == shape)
 }
 
-/// The biases of the wrong site's layer, as they are added there: [C], [I], or [H, D] of queries, keys, values.
+/// The biases of the wrong site's layer, as they are added there: `[C]`, `[I]`, or `[H, D]` of a third.
 fn biases(scene: &Scene, wrong: &JudgedSite) -> Vec<(String, ArrayD<f64>)> {
     let weights = scene.replay.weights;
     let heads = [weights.config.n_head(), weights.config.head_dim()];
