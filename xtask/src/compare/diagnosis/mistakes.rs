@@ -8,8 +8,8 @@ use crate::compare::judged_site::JudgedSite;
 use crate::compare::replay::{Replay, Sites, Span};
 use crate::plain::{Bug, activate};
 
-/// Multiplications and additions that a diagnosis may cost; some minutes.
-const MOST_WORK: f64 = 4e11;
+/// Multiplications that a diagnosis may cost; a few minutes.
+const MOST_WORK: f64 = 2e11;
 
 /// What a replay does in each block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,12 +61,7 @@ impl Plan {
 
 /// Every known mistake with its fit at the first wrong site, where it has one.
 pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
-    let known = explanations(scene);
-    // Longer spans than are worth waiting for are replayed for none.
-    if work(scene) * known.len() as f64 > MOST_WORK {
-        return Vec::new();
-    }
-    let fits = known.into_iter().filter_map(|explanation| {
+    let fits = explanations(scene).into_iter().filter_map(|explanation| {
         let plan = explanation.plan?;
         let mut sites = scene
             .replay
@@ -167,20 +162,27 @@ fn explanations(scene: &Scene) -> Vec<Explanation> {
     all
 }
 
-/// Multiplications of one replay of the scene's span.
-fn work(scene: &Scene) -> f64 {
+/// Whether all known mistakes can be tried in a time that is worth waiting for.
+pub fn are_affordable(scene: &Scene) -> bool {
+    work(scene, scene.span) * Bug::ALL.len() as f64 <= MOST_WORK
+}
+
+/// Multiplications of one replay.
+fn work(scene: &Scene, span: Span) -> f64 {
     let config = &scene.replay.weights.config;
     let (c, i) = (config.n_embd() as f64, config.n_inner() as f64);
-    let from = scene.span.from.unwrap_or(0);
-    let blocks = (scene.span.to + 1).min(scene.layers).saturating_sub(from) as f64;
-    let head = if scene.span.to >= scene.layers {
+    let blocks = (span.to + 1)
+        .min(scene.layers)
+        .saturating_sub(span.from.unwrap_or(0));
+    let is_to_the_end = span.to >= scene.layers;
+    let head = if is_to_the_end {
         config.vocab_size() as f64 * c
     } else {
         0.0
     };
     let case = &scene.replay.traces.case;
-    let rows = (case.batch * case.calls[scene.replay.call]) as f64;
-    rows * (blocks * (4.0 * c * c + 2.0 * c * i) + head)
+    let rows = case.batch * case.calls[scene.replay.call];
+    rows as f64 * (blocks as f64 * (4.0 * c * c + 2.0 * c * i) + head)
 }
 
 /// Whether a mistake would have shown in an earlier call, which is right.
@@ -219,12 +221,7 @@ pub fn reach(scene: &Scene, causes: &mut [(Explanation, Cause)]) {
         to: scene.layers,
     };
     let wrong = &scene.judged.sites[scene.first];
-    let whole_scene_work = {
-        let config = &scene.replay.weights.config;
-        let per_layer = work(scene) / (scene.span.to + 1 - scene.span.from.unwrap_or(0)) as f64;
-        per_layer * config.n_layer() as f64
-    };
-    if whole_scene_work * 2.0 * causes.len() as f64 > MOST_WORK {
+    if work(scene, whole) * 2.0 * causes.len() as f64 > MOST_WORK {
         return;
     }
     for (explanation, cause) in causes {

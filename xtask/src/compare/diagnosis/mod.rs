@@ -32,8 +32,10 @@ const AS_GOOD: f64 = 3.0;
 pub struct Diagnosis {
     /// What reproduces the port's tensor; several cannot be told apart. The best first.
     pub causes: Vec<Cause>,
-    /// One explanation is left, and it is a mistake in a step: nothing else that was tried fits.
+    /// One explanation is left: nothing else fits, and everything was tried.
     pub is_certain: bool,
+    /// Whether the known mistakes were tried: over many layers of a large model that would take too long.
+    pub is_complete: bool,
     /// How far the right computation is, root mean square in units of max(1, |expected|).
     pub correct: Option<f64>,
     /// The rounding error to be expected here, in the same units.
@@ -86,7 +88,11 @@ pub fn diagnose(judged: &Judged, weights: &Weights, traces: &CaseTraces) -> Opti
     let scene = Scene::of(judged, first, weights, traces)?;
     let wrong = &judged.sites[first];
     let correct = scene.correct();
-    let mut tried = mistakes::tried(&scene);
+    let is_complete = mistakes::are_affordable(&scene);
+    let mut tried = match is_complete {
+        true => mistakes::tried(&scene),
+        false => Vec::new(),
+    };
     let known = chosen(&tried, correct);
     // What a tensor happens to equal is a cause only where no mistake is known to make it.
     let mut causes = if known.is_empty() {
@@ -106,7 +112,8 @@ pub fn diagnose(judged: &Judged, weights: &Weights, traces: &CaseTraces) -> Opti
         .filter(|(_, fit)| !fit.reproduces(correct) && is_some_help(fit))
         .min_by(|(_, a), (_, b)| a.residue.total_cmp(&b.residue));
     Some(Diagnosis {
-        is_certain: causes.len() == 1,
+        is_certain: causes.len() == 1 && is_complete,
+        is_complete,
         correct: correct.map(|fit| fit.residue),
         noise: fit::noise(wrong),
         runner_up: runner_up.map(|(explanation, fit)| explanation.cause(*fit)),
@@ -201,7 +208,11 @@ impl<'a> Scene<'a> {
                 call: wrong.call,
                 reference,
             },
-            span: Span { from, to },
+            // Of two tensors at one site the first may be right and the second not.
+            span: Span {
+                from: from.map(|from| from.min(to)),
+                to,
+            },
             layers,
         })
     }

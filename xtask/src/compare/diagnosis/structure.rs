@@ -7,6 +7,9 @@ use super::Scene;
 use super::fit::Fit;
 use crate::compare::judged_site::JudgedSite;
 
+/// So few numbers say nothing of a common factor.
+const FEW: usize = 8;
+
 /// All such explanations with their fits.
 pub fn tried(scene: &Scene) -> Vec<(Explanation, Fit)> {
     let wrong = &scene.judged.sites[scene.first];
@@ -230,14 +233,17 @@ fn scaled(scene: &Scene, wrong: &JudgedSite) -> Tried {
     };
     let (product, square) = open().fold((0.0, 0.0), |(fr, rr), (f, r)| (fr + f * r, rr + r * r));
     let mut tried = Tried::new();
+    // Few numbers are a multiple of others by chance.
+    if open().count() < FEW {
+        return tried;
+    }
     if square > 0.0 {
         let factor = product / square;
         let named = name_factor(factor, scene);
         let says = format!("{factor:.6} times what it should be{named}");
         tried.push((format!("factor:{factor:.4}"), says, right * factor));
     }
-    let count = open().count().max(1) as f64;
-    let offset = open().map(|(f, r)| f - r).sum::<f64>() / count;
+    let offset = open().map(|(f, r)| f - r).sum::<f64>() / open().count() as f64;
     let says = format!("{offset:+.6} everywhere");
     tried.push((format!("offset:{offset:.4}"), says, right + offset));
     tried

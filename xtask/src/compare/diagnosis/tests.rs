@@ -217,6 +217,34 @@ fn the_position_from_which_a_port_is_wrong_is_told() {
     assert_eq!(judged.sites[first].right_positions(), Some(7));
 }
 
+/// Of one and the same tensor under two names the first may be right and the second wrong.
+#[test]
+fn a_tensor_that_is_spoilt_on_its_way_out_is_judged() {
+    let bench = Bench::new();
+    let mut dump = bench.dump("two-tokens", None);
+    let map = "[tensors]\n'h.1' = 'h.1'\n'h.1.again' = 'h.1'";
+    let path = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(path.path(), map).expect("a map");
+    let bench = Bench {
+        map: Map::open(path.path()).expect("a map"),
+        ..bench
+    };
+    let mut spoilt = dump.tensors["0/h.1"].clone();
+    if let Foreign::Floats(_, values) = &mut spoilt {
+        values.mapv_inplace(|x| 2.0 * x);
+    }
+    dump.tensors
+        .insert("0/h.1.again".to_owned(), dump.tensors["0/h.1"].clone());
+    dump.tensors.insert("0/h.1".to_owned(), spoilt);
+    let (judged, diagnosis) = bench.judge("two-tokens", &dump);
+    let outcomes: Vec<bool> = judged.sites.iter().map(|site| site.is_right()).collect();
+    assert_eq!(outcomes, [true, false]);
+    assert_eq!(
+        diagnosis.expect("it is wrong").causes[0].id,
+        "factor:2.0000"
+    );
+}
+
 /// An explanation of the first wrong step is not one of what comes later.
 #[test]
 fn a_second_mistake_is_not_explained_away() {

@@ -90,13 +90,18 @@ pub fn several(names: &[String], most: usize) -> String {
     }
 }
 fn print_diagnosis(wrong: &FirstWrong, diagnosis: &Diagnosis) {
+    if !diagnosis.is_complete {
+        say!(
+            "  not tried       the known mistakes: too many layers for them; dump more sites, or feed fewer tokens"
+        );
+    }
     match &diagnosis.causes[..] {
-        [] if diagnosis.tried == 0 => say!("  cause           no explanation could be tried here"),
         [] => say!(
             "  cause           none of {} explanations reproduces it",
             diagnosis.tried
         ),
-        [cause] => print_cause("cause", cause),
+        [cause] if diagnosis.is_certain => print_cause("cause", cause),
+        [cause] => print_cause("perhaps", cause),
         causes => {
             say!(
                 "  cause           one of {} that cannot be told apart here",
