@@ -2,7 +2,7 @@
 
     python reference/dump_hf.py --case two-tokens --out dump.safetensors [--keep REGEX] [--inject NAME] [--dtype DTYPE]
 
-NAME is one of inject_bugs.py's. On the embedded model.
+NAME is one of injections.py's. On the embedded model.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import pathlib
 import re
 
 import torch
-from inject_bugs import KNOWN, Bench
+from inject_bugs import Bench
+from injections import KNOWN
 
 
 def main() -> None:

@@ -219,7 +219,9 @@ fn logits_alone_are_enough_to_say_from_where_on_they_part() {
     let (code, report) = wrong_from(37);
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(
-        report["not_in_the_dump"].as_array().map(Vec::len),
+        report["not_in_the_dump"][0]["sites"]
+            .as_array()
+            .map(Vec::len),
         Some(18),
         "{report}"
     );

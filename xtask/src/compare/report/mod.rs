@@ -40,7 +40,7 @@ pub struct Report {
     /// Why the verdict is INCONCLUSIVE, or what is unknown besides.
     because: Vec<String>,
     sites: Vec<Row>,
-    not_in_the_dump: Vec<String>,
+    not_in_the_dump: Vec<Absent>,
     unknown_names: Vec<String>,
     without_reference: Vec<String>,
     evidence: Evidence,
@@ -152,29 +152,37 @@ pub fn nothing(because: &str, json: bool) -> ExitCode {
     ExitCode::from(3)
 }
 
-/// What no tensor of the dump shows: a kind of site, or a kind in some layers.
-fn absent(judged: &Judged, all: &[Site]) -> Vec<String> {
+/// Kinds of site that no tensor of the dump shows, anywhere or in some layers.
+#[derive(Serialize)]
+struct Absent {
+    /// None where it is all of them.
+    layers: Option<String>,
+    sites: Vec<&'static str>,
+}
+
+fn absent(judged: &Judged, all: &[Site]) -> Vec<Absent> {
     let shown = judged.sites.iter().map(|site| site.site.name.as_str());
     let shown: BTreeSet<&str> = shown
         .chain(judged.not_judged.iter().map(String::as_str))
         .collect();
-    let mut kinds: Vec<site::Kind> = Vec::new();
-    for site in all {
-        if !kinds.contains(&site.kind) {
-            kinds.push(site.kind);
+    let mut groups: Vec<Absent> = Vec::new();
+    for (at, site) in all.iter().enumerate() {
+        let is_first = all[..at].iter().all(|before| before.kind != site.kind);
+        let of_kind = || all.iter().filter(|other| other.kind == site.kind);
+        let missing = || of_kind().filter(|site| !shown.contains(site.name.as_str()));
+        if !is_first || missing().next().is_none() {
+            continue;
+        }
+        let layers: BTreeSet<usize> = missing().filter_map(|site| site.layer).collect();
+        let is_everywhere = missing().count() == of_kind().count();
+        let layers = (!is_everywhere).then(|| ranges(&layers));
+        match groups.iter_mut().find(|group| group.layers == layers) {
+            Some(group) => group.sites.push(site.kind.title()),
+            None => groups.push(Absent {
+                layers,
+                sites: vec![site.kind.title()],
+            }),
         }
     }
-    let missing = kinds.into_iter().filter_map(|kind| {
-        let of_kind = || all.iter().filter(|site| site.kind == kind);
-        let missing: Vec<&Site> = of_kind()
-            .filter(|site| !shown.contains(site.name.as_str()))
-            .collect();
-        let layers: BTreeSet<usize> = missing.iter().filter_map(|site| site.layer).collect();
-        match missing.len() {
-            0 => None,
-            count if count == of_kind().count() => Some(kind.title().to_owned()),
-            _ => Some(format!("{} of layers {}", kind.title(), ranges(&layers))),
-        }
-    });
-    missing.collect()
+    groups
 }

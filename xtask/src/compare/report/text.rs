@@ -49,8 +49,10 @@ impl Report {
 
     /// What a PASS is not about.
     fn print_limits(&self) {
-        if !self.not_in_the_dump.is_empty() {
-            say!("  not in the dump {}", several(&self.not_in_the_dump, 20));
+        for absent in &self.not_in_the_dump {
+            let layers = absent.layers.as_ref();
+            let layers = layers.map_or(String::new(), |layers| format!("layers {layers}: "));
+            say!("  not in the dump {layers}{}", absent.sites.join(", "));
         }
         if !self.without_reference.is_empty() {
             say!(
