@@ -107,11 +107,12 @@ fn read_safetensors(file: &str, bytes: &[u8]) -> Result<Vec<(String, Foreign)>> 
     let tensors = SafeTensors::deserialize(bytes)
         .with_context(|| format!("{file}: expected a safetensors file"))?;
     ensure!(!tensors.is_empty(), "{file}: expected tensors, found none");
-    // The parser keeps the last of several entries with one name.
-    let entries = String::from_utf8_lossy(bytes.get(8..).unwrap_or_default())
-        .split("}}")
-        .next()
-        .map_or(0, |header| header.matches("\"data_offsets\"").count());
+    // The parser keeps the last of several entries with one name; the header itself shows them all.
+    let (header, _) = SafeTensors::read_metadata(bytes)?;
+    let header = bytes.get(8..8 + header).unwrap_or_default();
+    let entries = String::from_utf8_lossy(header)
+        .matches("\"data_offsets\"")
+        .count();
     ensure!(
         entries == tensors.len(),
         "{file}: expected every name once, found {entries} entries for {} names",
