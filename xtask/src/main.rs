@@ -8,6 +8,7 @@ mod bench;
 mod bugs;
 mod cases;
 mod checkpoints;
+mod compare;
 mod model_dir;
 mod plain;
 mod port;
@@ -30,6 +31,7 @@ enum Command {
     Validate(validate::Options),
     Bugs(bugs::Options),
     Refs(refs::Options),
+    Compare(compare::Options),
     Trace(trace::Options),
     Bench(bench::Options),
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Validate(options) => validate::run(&options),
         Command::Bugs(options) => bugs::run(&options),
         Command::Refs(options) => refs::run(&options),
+        Command::Compare(options) => compare::run(&options),
         Command::Trace(options) => trace::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

@@ -73,6 +73,7 @@ mod judge;
 mod manifest;
 mod measure;
 mod mismatch;
+mod npy;
 mod npz;
 mod tensor;
 mod tolerance;
@@ -90,7 +91,8 @@ pub use judge::{
 pub use manifest::{Case, FORMAT, Manifest};
 pub use measure::{Comparison, Difference, Range, SquaredErrors};
 pub use mismatch::{Masking, Mismatch, NonFinite, Side};
-pub use npz::MAX_TENSOR_BYTES;
+pub use npy::StoredArray;
+pub use npz::{MAX_TENSOR_BYTES, read_arrays};
 pub use tensor::{Dtype, Element, Tensor};
 pub use tolerance::{Rule, Tolerance};
 pub use trace::Trace;

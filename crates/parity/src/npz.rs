@@ -4,10 +4,9 @@
 //! at before it goes to a parser that recurses; a shape is believed once the bytes agree with it.
 
 use crate::error::TraceError;
-use crate::tensor::{Element, Tensor};
-use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+use crate::npy::StoredArray;
+use crate::tensor::Tensor;
 use ndarray_npy::NpzWriter;
-use ndarray_npy::npy::header::Header;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 use zip::ZipArchive;
@@ -16,11 +15,13 @@ use zip::ZipArchive;
 /// GPT-2 are a fifth of it.
 pub const MAX_TENSOR_BYTES: u64 = 1 << 30;
 
-/// The longest header that is parsed, in bytes; numpy writes 118 for ordinary arrays.
-const MAX_HEADER_BYTES: usize = 4096;
-
-/// Every tensor of the archive in the archive's order.
-pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Vec<(String, Tensor)>, TraceError> {
+/// Every array of an `.npz` archive in the archive's order, whatever its element type; `file` is the name
+/// that errors give.
+///
+/// # Errors
+///
+/// [`TraceError`] for everything else than an archive of one or more `.npy` with different names.
+pub fn read_arrays(file: &str, bytes: &[u8]) -> Result<Vec<(String, StoredArray)>, TraceError> {
     let zip = |reason: String| TraceError::Zip {
         file: file.to_owned(),
         reason,
@@ -32,7 +33,7 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Tr
         });
     }
     refuse_hidden_entries(file, bytes, &archive)?;
-    let mut tensors = Vec::with_capacity(archive.len());
+    let mut arrays = Vec::with_capacity(archive.len());
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(|e| zip(e.to_string()))?;
         let entry_name = entry.name().to_owned();
@@ -45,9 +46,24 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Vec<(String, Tensor)>, Tr
             .filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| at.entry_name())?.to_owned();
         let npy = unpack(&at, entry, MAX_TENSOR_BYTES)?;
-        tensors.push((name, parse(&at, &npy)?));
+        arrays.push((name, StoredArray::parse(file, &entry_name, &npy)?));
     }
-    Ok(tensors)
+    Ok(arrays)
+}
+
+/// Every tensor of the archive in the archive's order.
+pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Vec<(String, Tensor)>, TraceError> {
+    read_arrays(file, bytes)?
+        .into_iter()
+        .map(|(name, stored)| {
+            let entry = format!("{name}.npy");
+            let at = Place {
+                file,
+                entry: &entry,
+            };
+            Ok((name, tensor(&at, &stored)?))
+        })
+        .collect()
 }
 
 /// The archive of `tensors`, deflated; the zip's timestamps are constant.
@@ -164,78 +180,17 @@ fn unpack(at: &Place<'_>, entry: impl Read, limit: u64) -> Result<Vec<u8>, Trace
     Ok(bytes)
 }
 
-fn parse(at: &Place<'_>, npy: &[u8]) -> Result<Tensor, TraceError> {
-    let header_end = header_end(npy).map_err(|reason| at.npy(reason))?;
-    let (mut head, data) = npy.split_at(header_end);
-    let header = Header::from_reader(&mut head).map_err(|e| at.npy(e))?;
-    match header.type_descriptor.as_string().map(String::as_str) {
-        Some("<f4") => array::<f32>(at, &header, data).map(Tensor::F32),
-        Some("<f8") => array::<f64>(at, &header, data).map(Tensor::F64),
-        Some("<i8") => array::<i64>(at, &header, data).map(Tensor::I64),
-        _ => Err(TraceError::UnsupportedDtype {
+fn tensor(at: &Place<'_>, stored: &StoredArray) -> Result<Tensor, TraceError> {
+    match stored.dtype() {
+        "<f4" => stored.elements(f32::from_le_bytes).map(Tensor::F32),
+        "<f8" => stored.elements(f64::from_le_bytes).map(Tensor::F64),
+        "<i8" => stored.elements(i64::from_le_bytes).map(Tensor::I64),
+        found => Err(TraceError::UnsupportedDtype {
             file: at.file.to_owned(),
             entry: at.entry.to_owned(),
-            found: header.type_descriptor.to_string(),
+            found: found.to_owned(),
         }),
     }
-}
-
-/// Where the header ends (numpy.lib.format), once it is known to be short, present and flat: the parser
-/// allocates the length it is told and recurses into brackets.
-fn header_end(npy: &[u8]) -> Result<usize, String> {
-    let (start, length) = match npy {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => {
-            (10, u16::from_le_bytes([*a, *b]).into())
-        }
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
-            (12, u32::from_le_bytes([*a, *b, *c, *d]))
-        }
-        _ => return Err("no npy header of version 1, 2 or 3".to_owned()),
-    };
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if length > MAX_HEADER_BYTES {
-        return Err(format!("a header of {length} bytes"));
-    }
-    let header = npy.get(start..start + length).ok_or("a truncated header")?;
-    let open = header
-        .iter()
-        .filter(|b| matches!(b, b'(' | b'[' | b'{'))
-        .count();
-    if open > 2 {
-        return Err(format!("a header with {open} opening brackets"));
-    }
-    Ok(start + length)
-}
-
-fn array<T: Element>(
-    at: &Place<'_>,
-    header: &Header,
-    data: &[u8],
-) -> Result<ArrayD<T>, TraceError> {
-    let size = size_of::<T>();
-    let needed = header
-        .shape
-        .iter()
-        .try_fold(size as u128, |bytes, &axis| bytes.checked_mul(axis as u128))
-        .unwrap_or(u128::MAX);
-    if needed != data.len() as u128 {
-        return Err(TraceError::Length {
-            file: at.file.to_owned(),
-            entry: at.entry.to_owned(),
-            shape: header.shape.clone(),
-            expected: needed,
-            found: data.len(),
-        });
-    }
-    let elements: Option<Vec<T>> = data.chunks_exact(size).map(T::from_bytes).collect();
-    let elements = elements.ok_or_else(|| at.npy("a partial element"))?;
-    let shape = IxDyn(&header.shape).set_f(header.layout.is_fortran());
-    let array = ArrayD::from_shape_vec(shape, elements).map_err(|e| at.npy(e))?;
-    Ok(if array.is_standard_layout() {
-        array
-    } else {
-        array.as_standard_layout().into_owned()
-    })
 }
 
 #[cfg(test)]

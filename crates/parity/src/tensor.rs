@@ -85,7 +85,7 @@ impl Tensor {
 }
 
 /// An element type that a [`Tensor`] can hold: `f32`, `f64` or `i64`.
-pub trait Element: sealed::FromBytes {
+pub trait Element: sealed::Sealed {
     /// Its name in a trace.
     const DTYPE: Dtype;
 
@@ -93,21 +93,13 @@ pub trait Element: sealed::FromBytes {
     fn of(tensor: &Tensor) -> Option<ArrayViewD<'_, Self>>;
 }
 
-pub(crate) mod sealed {
-    /// Reading one element from the little-endian bytes of a file.
-    pub trait FromBytes: Copy + 'static {
-        /// `bytes` has exactly the element's size; anything else gives `None`.
-        fn from_bytes(bytes: &[u8]) -> Option<Self>;
-    }
+mod sealed {
+    pub trait Sealed: Copy + 'static {}
 }
 
 macro_rules! element {
     ($type:ty, $variant:ident, $dtype:ident) => {
-        impl sealed::FromBytes for $type {
-            fn from_bytes(bytes: &[u8]) -> Option<Self> {
-                Some(Self::from_le_bytes(bytes.try_into().ok()?))
-            }
-        }
+        impl sealed::Sealed for $type {}
 
         impl Element for $type {
             const DTYPE: Dtype = Dtype::$dtype;

@@ -21,6 +21,7 @@ use crate::port::Port;
 use crate::references::References;
 
 pub use recorder::Recorder;
+pub use sites::rule;
 
 /// What a checkpoint's components were fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -133,7 +133,8 @@ fn kind(site: &str) -> String {
     }
 }
 
-fn rule(checkpoint: usize, site: &str) -> Rule {
+/// How a site of one of the checkpoints 1 to 8 is compared.
+pub fn rule(checkpoint: usize, site: &str) -> Rule {
     match checkpoint {
         1 => Rule::within(LAYER_NORM),
         3 => Rule::exact(),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bugs;
+mod compare;
 mod gate;
 mod runs_on;
 mod support;

@@ -1,0 +1,69 @@
+"""Dumps what TransformerLens computes, hook by hook.
+
+    python reference/dump_lens.py --model fixtures/tiny --case two-tokens --out dump.npz [--keep REGEX] [--swap]
+
+Needs transformer-lens below 4, whose HookedTransformer is a GPT-2 of its own; from 4 on it runs transformers'.
+Weights go in as they are: from_pretrained would fold normalisations into what follows and centre what writes to
+the stream, and the activations would rightly be others.
+"""
+
+import argparse
+import pathlib
+import re
+
+import numpy
+import torch
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+from transformers import GPT2LMHeadModel
+
+
+def lens(folder: pathlib.Path) -> HookedTransformer:
+    net = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+    of = net.config
+    config = HookedTransformerConfig(
+        n_layers=of.n_layer, d_model=of.n_embd, n_ctx=of.n_positions, d_head=of.n_embd // of.n_head, n_heads=of.n_head,
+        d_mlp=of.n_inner or 4 * of.n_embd, d_vocab=of.vocab_size, act_fn="gelu_new", eps=of.layer_norm_epsilon,
+        normalization_type="LN", positional_embedding_type="standard", seed=0, device="cpu",
+    )  # fmt: skip
+    model = HookedTransformer(config)
+    # Not strict: the causal masks are no weights.
+    model.load_state_dict(convert_gpt2_weights(net, config), strict=False)
+    return model
+
+
+def swap_keys_and_values(model: HookedTransformer) -> None:
+    """A mistake to be found: in every layer keys are made with the values' weights, and values with the keys'."""
+    for block in model.blocks:
+        attn = block.attn
+        attn.W_K.data, attn.W_V.data = attn.W_V.data, attn.W_K.data
+        attn.b_K.data, attn.b_V.data = attn.b_V.data, attn.b_K.data
+
+
+@torch.no_grad()
+def dump(model: HookedTransformer, tokens: torch.Tensor) -> dict[str, numpy.ndarray]:
+    logits, cache = model.run_with_cache(tokens)
+    tensors = {name: tensor.numpy() for name, tensor in cache.items()}
+    return tensors | {"logits": logits.numpy(), "tokens": tokens.numpy()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=pathlib.Path, default="fixtures/tiny")
+    parser.add_argument("--case", default="two-tokens")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--keep", type=re.compile, default=re.compile(""), help="the names to keep")
+    parser.add_argument("--swap", action="store_true", help="exchange keys and values")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    reference = pathlib.Path("fixtures/refs") / options.model.name / f"{options.case}.hf.npz"
+    tokens = torch.from_numpy(numpy.load(reference)["0/tokens"])
+    model = lens(options.model)
+    if options.swap:
+        swap_keys_and_values(model)
+    kept = {name: tensor for name, tensor in dump(model, tokens).items() if options.keep.search(name)}
+    numpy.savez_compressed(options.out, **kept)
+
+
+if __name__ == "__main__":
+    main()
