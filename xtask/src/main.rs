@@ -8,6 +8,7 @@ mod bench;
 mod bugs;
 mod cases;
 mod checkpoints;
+mod fetch;
 mod model_dir;
 mod plain;
 mod port;
@@ -29,6 +30,7 @@ use clap::Parser;
 enum Command {
     Validate(validate::Options),
     Bugs(bugs::Options),
+    Fetch(fetch::Options),
     Refs(refs::Options),
     Trace(trace::Options),
     Bench(bench::Options),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Validate(options) => validate::run(&options),
         Command::Bugs(options) => bugs::run(&options),
+        Command::Fetch(options) => fetch::run(&options),
         Command::Refs(options) => refs::run(&options),
         Command::Trace(options) => trace::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -2,8 +2,10 @@
 
 mod bench;
 mod bugs;
+mod fetch;
 mod gate;
 mod runs_on;
+mod server;
 mod support;
 mod tampering;
 mod trace;
