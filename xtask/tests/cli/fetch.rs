@@ -248,7 +248,7 @@ fn shards_come_with_their_index_and_no_pickle_ever() {
     files
         .0
         .insert(index.to_owned(), outside.to_string().into_bytes());
-    files.0.insert(shard.to_owned(), weights);
+    files.0.insert(shard.to_owned(), weights.clone());
     let leads_out = files.clone();
     let server = Server::new(move |request| leads_out.answer(request));
     let (code, printed) = cache.fetch(&server);
