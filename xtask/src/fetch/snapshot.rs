@@ -38,10 +38,12 @@ impl Snapshot {
         create_dir(&self.dir)?;
         let shown = self.dir.join(name);
         let problem = || format!("cannot link {}", shown.display());
+        // Somebody may be reading it.
+        if shown.canonicalize().ok() == Some(blob.canonicalize().with_context(problem)?) {
+            return Ok(());
+        }
         match fs::remove_file(&shown) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(problem);
-            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(problem),
             _ => link(blob, &shown).with_context(problem),
         }
     }

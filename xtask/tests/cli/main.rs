@@ -5,7 +5,6 @@ mod bugs;
 mod fetch;
 mod gate;
 mod runs_on;
-mod server;
 mod support;
 mod tampering;
 mod trace;
