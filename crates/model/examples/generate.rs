@@ -84,7 +84,10 @@ fn run(options: &Options) -> Result<()> {
     }
     let folder = model_folder(&options.model).with_context(|| {
         let model = options.model.display();
-        format!("{model}: no such folder, nor such a repository in the Hugging Face cache; `cargo xtask fetch {model}` fetches one")
+        format!(
+            "{model}: no such folder, nor such a repository in the Hugging Face cache; \
+             `cargo xtask fetch {model}` fetches one"
+        )
     })?;
     let model = Gpt2::open_on(&folder, &cpu)?;
     let follow = |prompt: &[u32]| {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use llorch_weights::hub::{Cache, Repo};
 
 use super::hub::{Download, Hub};
@@ -211,14 +211,18 @@ fn problem(file: &Entry, path: &Path) -> Result<Option<String>> {
 
 /// Shown on a terminal only, and gone when it is dropped.
 fn bar(file: &Entry, from: u64) -> ProgressBar {
-    let bar = ProgressBar::new(file.size).with_position(from);
+    let bar = ProgressBar::new(file.size)
+        .with_message(file.name.clone())
+        .with_finish(ProgressFinish::AndClear);
     let style = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }
+    // What was there is no speed.
+    bar.set_position(from);
+    bar.tick();
     bar.reset_eta();
-    bar.with_message(file.name.clone())
-        .with_finish(indicatif::ProgressFinish::AndClear)
+    bar
 }
 
 pub fn create_dir(path: &Path) -> Result<()> {
