@@ -9,6 +9,7 @@ mod bugs;
 mod cases;
 mod checkpoints;
 mod compare;
+mod fetch;
 mod model_dir;
 mod plain;
 mod port;
@@ -30,6 +31,7 @@ use clap::Parser;
 enum Command {
     Validate(validate::Options),
     Bugs(bugs::Options),
+    Fetch(fetch::Options),
     Refs(refs::Options),
     Compare(compare::Options),
     Trace(trace::Options),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Validate(options) => validate::run(&options),
         Command::Bugs(options) => bugs::run(&options),
+        Command::Fetch(options) => fetch::run(&options),
         Command::Refs(options) => refs::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Trace(options) => trace::run(&options),

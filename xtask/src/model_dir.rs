@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use llorch_parity::sha256_hex;
+use llorch_weights::hub::{Cache, MAIN, Repo};
 use llorch_weights::{Config, Missing, Weights};
 
 use crate::root;
@@ -13,7 +14,7 @@ pub const EMBEDDED: &str = "tiny";
 
 /// A model folder, opened: what is there has been checked, and what is missing is known.
 pub struct ModelDir {
-    /// The folder's own name.
+    /// The folder's own name, or the repository's.
     pub name: String,
     pub path: PathBuf,
     /// Whether it was asked for as [`EMBEDDED`].
@@ -26,7 +27,7 @@ pub struct ModelDir {
 }
 
 impl ModelDir {
-    /// Opens `tiny`, the embedded model, or the folder at a path.
+    /// Opens `tiny`, the embedded model, the folder at a path, or a repository in the Hugging Face cache.
     pub fn open(model: &str) -> Result<Self> {
         Self::open_at(Place::find(model)?)
     }
@@ -64,16 +65,24 @@ impl ModelDir {
 
 /// Where a model is, nothing of it opened yet.
 pub struct Place {
-    /// The folder's own name.
+    /// The folder's own name, or the repository's.
     pub name: String,
     pub path: PathBuf,
     is_embedded: bool,
 }
 
 impl Place {
-    /// Finds `tiny`, the embedded model, or the folder at a path.
+    /// Finds `tiny`, the embedded model, the folder at a path, or a repository in the Hugging Face cache.
     pub fn find(model: &str) -> Result<Self> {
-        let path = relative(find(model)?);
+        let is_embedded = model == EMBEDDED;
+        let path = if is_embedded {
+            root().join("fixtures").join(EMBEDDED)
+        } else if Path::new(model).is_dir() {
+            model.into()
+        } else {
+            return Self::fetched(model);
+        };
+        let path = relative(path);
         let full = path
             .canonicalize()
             .with_context(|| format!("cannot open {}", path.display()))?;
@@ -84,7 +93,30 @@ impl Place {
         Ok(Place {
             name,
             path,
-            is_embedded: model == EMBEDDED,
+            is_embedded,
+        })
+    }
+
+    /// Finds what `cargo xtask fetch` has brought.
+    fn fetched(model: &str) -> Result<Self> {
+        let Some(repo) = Repo::new(model) else {
+            bail!(
+                "--model {model}: expected `tiny`, the path of a model folder or the name of a repository, \
+                 found none of them"
+            );
+        };
+        let cache = Cache::from_env();
+        let path = cache.and_then(|cache| cache.snapshot(&repo, MAIN));
+        let path = path.with_context(|| {
+            format!(
+                "--model {model}: no folder is there, and no such repository in the Hugging Face cache; \
+                 `cargo xtask fetch {model}` fetches it"
+            )
+        })?;
+        Ok(Place {
+            name: repo.to_string(),
+            path,
+            is_embedded: false,
         })
     }
 }
@@ -94,14 +126,4 @@ pub fn relative(path: PathBuf) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     below.filter(|below| below != Path::new("")).unwrap_or(path)
-}
-
-fn find(model: &str) -> Result<PathBuf> {
-    if model == EMBEDDED {
-        return Ok(root().join("fixtures").join(EMBEDDED));
-    }
-    if Path::new(model).is_dir() {
-        return Ok(model.into());
-    }
-    bail!("--model {model}: expected `tiny` or the path of a model folder, found neither");
 }

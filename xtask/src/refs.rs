@@ -17,7 +17,7 @@ use crate::root;
 /// are under fixtures/refs/ have them written there, others under target/refs/.
 #[derive(clap::Args)]
 pub struct Options {
-    /// `tiny`, the embedded model, or the path of a Hugging Face model folder
+    /// `tiny`, the embedded model, the path of a Hugging Face model folder, or a name that was fetched
     #[arg(long, default_value = "tiny")]
     model: String,
     /// Regenerate and compare with what is there instead of writing; exit 1 where they differ

@@ -14,7 +14,7 @@ use crate::model_dir::ModelDir;
 /// Writes our own activations at every site of one forward pass to an .npz file.
 #[derive(clap::Args)]
 pub struct Options {
-    /// `tiny`, the embedded model, or the path of a Hugging Face model folder
+    /// `tiny`, the embedded model, the path of a Hugging Face model folder, or a name that was fetched
     #[arg(long, default_value = "tiny")]
     model: String,
     #[command(flatten)]

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use llorch_model::{Cpu, Error, Gpt2, Sampler, Sampling, TextStream, Tokenizer, generate};
+use llorch_weights::hub::model_folder;
 
 /// The embedded model, beside the crates.
 const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny");
@@ -19,8 +20,8 @@ const EMBEDDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/tiny
 #[derive(Parser)]
 #[command(name = "generate")]
 struct Options {
-    /// Hugging Face model folder [default: the embedded model]
-    #[arg(long, value_name = "FOLDER", default_value = EMBEDDED, hide_default_value = true)]
+    /// Hugging Face model folder, or the name of a repository that was fetched [default: the embedded model]
+    #[arg(long, value_name = "MODEL", default_value = EMBEDDED, hide_default_value = true)]
     model: PathBuf,
     /// Text to continue
     #[arg(long, value_name = "TEXT", default_value = "What say you")]
@@ -81,7 +82,14 @@ fn run(options: &Options) -> Result<()> {
     if let Some(threads) = options.threads {
         cpu = Cpu::new(threads)?.with_isa(cpu.isa())?;
     }
-    let model = Gpt2::open_on(&options.model, &cpu)?;
+    let folder = model_folder(&options.model).with_context(|| {
+        let model = options.model.display();
+        format!(
+            "{model}: no such folder, nor such a repository in the Hugging Face cache; \
+             `cargo xtask fetch {model}` fetches one"
+        )
+    })?;
+    let model = Gpt2::open_on(&folder, &cpu)?;
     let follow = |prompt: &[u32]| {
         let ends =
             |token: &_| matches!(token, Ok(id) if model.config().eos_token_ids().contains(id));
@@ -92,7 +100,7 @@ fn run(options: &Options) -> Result<()> {
     match &options.tokens {
         Some(ids) => print_ids(out, follow(ids)?),
         None => {
-            let tokenizer = Tokenizer::open(&options.model)?;
+            let tokenizer = Tokenizer::open(&folder)?;
             let new = follow(&tokenizer.encode(&options.prompt)?)?;
             print_text(out, &options.prompt, tokenizer.stream(), new)
         }

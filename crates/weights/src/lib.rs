@@ -65,6 +65,7 @@ mod config;
 mod error;
 mod files;
 mod header;
+pub mod hub;
 mod json;
 mod layout;
 mod map;

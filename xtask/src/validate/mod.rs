@@ -24,7 +24,7 @@ use crate::{explain, root};
 /// 3 INCONCLUSIVE.
 #[derive(clap::Args)]
 pub struct Options {
-    /// `tiny`, the embedded model, or the path of a Hugging Face model folder
+    /// `tiny`, the embedded model, the path of a Hugging Face model folder, or a name that was fetched
     #[arg(long, default_value = "tiny")]
     model: String,
     /// The last checkpoint to run; those before it must pass

@@ -3,6 +3,7 @@
 mod bench;
 mod bugs;
 mod compare;
+mod fetch;
 mod gate;
 mod runs_on;
 mod support;
