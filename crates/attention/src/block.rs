@@ -8,7 +8,7 @@ use ndarray::{
 
 /// Queries of a block; the first is at a multiple of it, counted over the whole text. Their scores stay
 /// in the second-level cache, and hardly one of their keys is multiplied that none of them sees.
-pub(crate) const QUERIES: usize = 32;
+pub(crate) const QUERIES: usize = 36;
 
 /// Neighbouring queries of one head of one batch row, and where what is made of them goes.
 pub(crate) struct Block<'a> {

@@ -9,9 +9,15 @@ use crate::isa::Kernel;
 use crate::panel::{self, CHUNK, Lanes, Product, Tile, WIDTH};
 use crate::simd::{LANES, Simd, load, store};
 
-/// Rows of a panel that all rows of x are multiplied with before the next ones are. A longer panel would
-/// not stay in the second-level cache from one block of rows to the next.
-const STRIP: usize = 3072;
+/// The longest panel that all rows of x are multiplied with from end to end. A longer one would not stay in
+/// the second-level cache from one block of rows to the next.
+const WHOLE: usize = 3072;
+
+/// The same where few rows leave little time to fetch the next panel: beside it and x, both have to stay.
+const WHOLE_FOR_FEW: usize = 1600;
+
+/// Rows of a strip of such a panel.
+const STRIP_FOR_FEW: usize = 800;
 
 /// Bytes of panels that a block of rows is multiplied with while it is near. An x that has fewer stays near
 /// anyway.
@@ -22,9 +28,7 @@ pub(crate) struct Multiply<'a> {
     pub(crate) x: &'a [f32],
     pub(crate) inputs: usize,
     pub(crate) panels: &'a [Lanes],
-    /// From the first of these columns on.
-    pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) activation: Option<Activation>,
+    pub(crate) finish: Finish<'a>,
     pub(crate) out: ArrayViewMut2<'a, f32>,
 }
 
@@ -34,15 +38,24 @@ impl Kernel for &mut Multiply<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let inputs = self.inputs;
+        // Rows of some columns of an array in standard layout.
+        let out = self.out.rows_mut().into_iter();
+        let mut out: Vec<&mut [f32]> = out
+            .map(|row| row.into_slice().unwrap_or_default())
+            .collect();
         let rows: Vec<&[f32]> = self.x.chunks_exact(inputs).collect();
         let blocks: Vec<Range<usize>> = panel::blocks(rows.len()).collect();
-        let strips: Vec<Range<usize>> = strips(inputs).collect();
-        let size = match blocks.len() {
+        let (strip, size) = match blocks.len() {
             // Nothing is read twice: as many as make the way into the kernel worth while.
-            1 => 16,
-            _ if size_of_val(self.x) > CACHE => (CACHE / (inputs * size_of::<Lanes>())).max(1),
-            _ => 1,
+            1 => (inputs, 16),
+            _ if size_of_val(self.x) > CACHE => {
+                let panels = CACHE / (inputs * size_of::<Lanes>());
+                (WHOLE, panels.max(1))
+            }
+            _ if inputs <= WHOLE_FOR_FEW => (inputs, 1),
+            _ => (STRIP_FOR_FEW, 1),
         };
+        let strips: Vec<Range<usize>> = strips(inputs, strip).collect();
         // Between strips every tile waits in a place of its own.
         let places = if strips.len() > 1 { blocks.len() } else { 1 };
         let mut tiles = vec![panel::ZERO; places * size];
@@ -68,7 +81,8 @@ impl Kernel for &mut Multiply<'_> {
                     product.run::<S, CHUNK>(simd);
                     if k.end == inputs {
                         for (tile, panel) in tiles.iter().zip(start..) {
-                            self.finish(simd, tile, block.clone(), panel);
+                            let out = &mut out[block.clone()];
+                            self.finish.store(simd, tile, out, panel * WIDTH);
                         }
                     }
                 }
@@ -87,32 +101,41 @@ fn fetched(strip: usize, block: usize, blocks: usize) -> Range<usize> {
 }
 
 /// Cuts k into strips of about equal length; a chunk of a sum is never cut.
-fn strips(inputs: usize) -> impl Iterator<Item = Range<usize>> {
+fn strips(inputs: usize, strip: usize) -> impl Iterator<Item = Range<usize>> {
     let length = inputs
-        .div_ceil(inputs.div_ceil(STRIP))
+        .div_ceil(inputs.div_ceil(strip))
         .next_multiple_of(CHUNK);
     let starts = (0..inputs).step_by(length);
     starts.map(move |start| start..inputs.min(start + length))
 }
 
-impl Multiply<'_> {
-    /// Adds the bias, applies the activation and stores a tile of some rows and one panel's columns.
+/// What is done to an element before it is stored.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    /// From the first of the columns on.
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) activation: Option<Activation>,
+}
+
+impl Finish<'_> {
+    /// Adds the bias, applies the activation and stores a tile in the columns from `first` on.
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, tile: &Tile, rows: Range<usize>, panel: usize) {
-        for (lanes, m) in tile.iter().zip(rows) {
-            let mut out = self.out.row_mut(m);
-            // A row of a part of the columns of an array in standard layout.
-            let out = out.as_slice_mut().unwrap_or_default();
-            for (vector, sums) in lanes.iter().enumerate() {
-                let first = panel * WIDTH + vector * LANES;
-                let mut sums = simd.load(sums);
-                if let Some(bias) = self.bias {
-                    sums = simd.add(sums, load(simd, bias.get(first..).unwrap_or_default()));
-                }
+    fn store<S: Simd>(self, simd: S, tile: &Tile, out: &mut [&mut [f32]], first: usize) {
+        let places = [first, first + LANES];
+        // What changes no number where it is added, not even the sign of a zero.
+        let mut bias = [simd.splat(-0.0); 2];
+        if let Some(all) = self.bias {
+            for (bias, first) in bias.iter_mut().zip(places) {
+                *bias = load(simd, all.get(first..).unwrap_or_default());
+            }
+        }
+        for (out, lanes) in out.iter_mut().zip(tile) {
+            for vector in 0..2 {
+                let mut sums = simd.add(simd.load(&lanes[vector]), bias[vector]);
                 if let Some(activation) = self.activation {
                     sums = activation.lanes(simd, sums);
                 }
-                let out = out.get_mut(first..);
+                let out = out.get_mut(places[vector]..);
                 store(simd, sums, out.unwrap_or_default());
             }
         }

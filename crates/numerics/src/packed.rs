@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::arena::Arena;
 use crate::cpu::Cpu;
 use crate::isa::dispatch_on;
-use crate::multiply::Multiply;
+use crate::multiply::{Finish, Multiply};
 use crate::panel::{Lanes, ROWS, WIDTH};
 use crate::shape::{Dim, ShapeError, check_shape};
 use crate::simd::LANES;
@@ -134,8 +134,9 @@ impl PackedMatrix {
         // In standard layout, so a slice; its length is a multiple of K.
         let x = x.as_slice().unwrap_or_default();
         let mut out = cpu.array((x.len() / self.inputs, self.outputs));
-        let bias = bias.map(|bias| bias.to_vec());
-        self.fill(cpu, x, bias.as_deref(), activation, out.view_mut());
+        let bias = bias.as_ref().map(|bias| bias.as_standard_layout());
+        let bias = bias.as_ref().and_then(|bias| bias.as_slice());
+        self.fill(cpu, x, bias, activation, out.view_mut());
         let wrong = |_| ShapeError {
             what: "out",
             expected: shape.slice().iter().copied().map(Dim::Is).collect(),
@@ -168,8 +169,10 @@ impl PackedMatrix {
                 x,
                 inputs: self.inputs,
                 panels,
-                bias: bias.map(|bias| &bias[first..]),
-                activation,
+                finish: Finish {
+                    bias: bias.map(|bias| &bias[first..]),
+                    activation,
+                },
                 out,
             })
             .collect();

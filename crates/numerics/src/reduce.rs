@@ -175,8 +175,9 @@ impl Kernel for Softmax<'_> {
         }
         if !rest.is_empty() {
             let power = exp_lanes(simd, simd.sub(load(simd, rest), max));
-            sum.add(simd.widen(power), rest.len());
             store(simd, power, rest);
+            // The lanes beyond the row's end add zero, which changes no sum of powers.
+            sum.add(simd.widen(load(simd, rest)), LANES);
         }
         let inverse = simd.splat_f64(1.0 / sum.total());
         for values in whole {
@@ -191,17 +192,23 @@ impl Kernel for Softmax<'_> {
 /// The greatest value, in any order: there is no rounding. Where one is NaN, it may be NaN or not.
 #[inline(always)]
 fn maximum<S: Simd>(simd: S, values: &[f32]) -> f32 {
-    let (whole, rest) = values.as_chunks();
-    let mut vector = simd.splat(f32::NEG_INFINITY);
-    for values in whole {
+    let Some(last) = values.last_chunk() else {
+        return values.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x));
+    };
+    let mut vector = simd.load(last);
+    for values in values.as_chunks().0 {
         vector = simd.max(vector, simd.load(values));
     }
     let mut lanes = [0.0; LANES];
     simd.store(vector, &mut lanes);
-    lanes
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |max, &x| max.max(x))
+    let mut apart = LANES / 2;
+    while apart > 0 {
+        for lane in 0..apart {
+            lanes[lane] = lanes[lane].max(lanes[lane + apart]);
+        }
+        apart /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -25,6 +25,15 @@ fn run<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
+/// A mask of the first `count` lanes, all of them where there are not more.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    match count {
+        0..LANES => (1 << count) - 1,
+        _ => __mmask16::MAX,
+    }
+}
+
 /// Methods that are one instruction each.
 macro_rules! instructions {
     ($($name:ident($($x:ident),+) -> $out:ty = $intrinsic:ident;)+) => {
@@ -99,6 +108,18 @@ impl Simd for Avx512 {
     fn store(self, x: __m512, to: &mut [f32; LANES]) {
         // SAFETY: as in `splat`; sixteen floats are written where sixteen are, at any alignment.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn load_part(self, values: &[f32]) -> __m512 {
+        // SAFETY: as in `splat`; what the mask leaves out is not read.
+        unsafe { _mm512_maskz_loadu_ps(first(values.len()), values.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store_part(self, x: __m512, to: &mut [f32]) {
+        // SAFETY: as in `splat`; what the mask leaves out is not written.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), x) }
     }
 
     #[inline(always)]

@@ -38,6 +38,20 @@ pub(crate) trait Simd: Copy {
     fn splat(self, x: f32) -> Self::F32;
     fn load(self, x: &[f32; LANES]) -> Self::F32;
     fn store(self, x: Self::F32, to: &mut [f32; LANES]);
+    /// Fewer than sixteen values, zeros after them.
+    #[inline(always)]
+    fn load_part(self, values: &[f32]) -> Self::F32 {
+        let mut padded = [0.0; LANES];
+        padded[..values.len()].copy_from_slice(values);
+        self.load(&padded)
+    }
+    /// The first lanes, as many as there is room for: fewer than sixteen.
+    #[inline(always)]
+    fn store_part(self, x: Self::F32, to: &mut [f32]) {
+        let mut lanes = [0.0; LANES];
+        self.store(x, &mut lanes);
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -71,22 +85,15 @@ pub(crate) trait Simd: Copy {
 pub(crate) fn load<S: Simd>(simd: S, values: &[f32]) -> S::F32 {
     match values.first_chunk() {
         Some(values) => simd.load(values),
-        None => {
-            let mut padded = [0.0; LANES];
-            padded[..values.len()].copy_from_slice(values);
-            simd.load(&padded)
-        }
+        None => simd.load_part(values),
     }
 }
 
 /// Writes sixteen values, or as many as there is room for.
 #[inline(always)]
 pub(crate) fn store<S: Simd>(simd: S, values: S::F32, to: &mut [f32]) {
-    if let Some(to) = to.first_chunk_mut() {
-        simd.store(values, to);
-    } else {
-        let mut lanes = [0.0; LANES];
-        simd.store(values, &mut lanes);
-        to.copy_from_slice(&lanes[..to.len()]);
+    match to.first_chunk_mut() {
+        Some(to) => simd.store(values, to),
+        None => simd.store_part(values, to),
     }
 }
