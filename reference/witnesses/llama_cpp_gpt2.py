@@ -156,6 +156,7 @@ def open_witness(folder: Folder) -> Witness:
     if folder.kind != "whole":
         raise Refusal("llama-cpp: its graph is run whole or not at all")
     model = LlamaCpp(folder)
+    flags = c.llama_print_system_info().decode().split("|")
     return Witness(
         label="model",
         model_code="llama.cpp, src/models/gpt2.cpp",
@@ -164,7 +165,7 @@ def open_witness(folder: Folder) -> Witness:
         "context, every position's logits wanted, every tensor computed on its own. Its scores are the bare product: "
         "scaled and masked here, in float32, as its softmax does it",
         packages=("llama_cpp_python", "gguf", "numpy", "torch"),
-        versions={"ggml on this CPU": " ".join(c.llama_print_system_info().decode().split())},
+        versions={"ggml on this CPU": ", ".join(flag.strip() for flag in flags if flag.strip())},
         propagated=model.propagated,
         propagated_kinds=WHOLE,
     )

@@ -4,6 +4,8 @@ pub mod make;
 pub mod matrix;
 mod ours;
 pub mod page;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

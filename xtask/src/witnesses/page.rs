@@ -1,5 +1,6 @@
 //! The generated part of docs/witnesses.md.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -27,17 +28,7 @@ pub fn publish(
     let path = path();
     let shown = path.display();
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
-    let (start, end) = (
-        format!("<!-- matrix of {model}: cargo xtask refs --matrix -->\n"),
-        format!("<!-- end of matrix of {model} -->\n"),
-    );
-    let (before, rest) = page
-        .split_once(&start)
-        .with_context(|| format!("{shown}: expected a line {}", start.trim()))?;
-    let (_, after) = rest
-        .split_once(&end)
-        .with_context(|| format!("{shown}: expected a line {}", end.trim()))?;
-    let made = format!("{before}{start}\n{}\n{end}{after}", text(witnesses, tables));
+    let made = replaced(&page, model, witnesses, tables).with_context(|| format!("{shown}"))?;
     if check {
         let is_same = made == page;
         let verdict = if is_same { "is" } else { "is not" };
@@ -49,7 +40,28 @@ pub fn publish(
     Ok(ExitCode::SUCCESS)
 }
 
-fn path() -> PathBuf {
+/// The page with the part about a model made anew.
+///
+/// # Errors
+/// Where it has no place for this model.
+pub fn replaced(
+    page: &str,
+    model: &str,
+    witnesses: &[Witness],
+    tables: &[Table],
+) -> Result<String> {
+    let start = format!("<!-- matrix of {model}: cargo xtask refs --matrix -->\n");
+    let end = format!("<!-- end of matrix of {model} -->\n");
+    let parts = page
+        .split_once(&start)
+        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let (before, after) =
+        parts.with_context(|| format!("expected the lines {}{}", start, end.trim_end()))?;
+    let text = text(witnesses, tables);
+    Ok(format!("{before}{start}\n{text}\n{end}{after}"))
+}
+
+pub fn path() -> PathBuf {
     root().join("docs").join("witnesses.md")
 }
 
@@ -85,7 +97,7 @@ fn described(witnesses: &[Witness]) -> String {
         "| witness | label | model code | kernels | versions | not shown |\n|---|---|---|---|---|---|\n",
     );
     for Witness { about, .. } in witnesses {
-        let join = |map: &std::collections::BTreeMap<String, String>| {
+        let join = |map: &BTreeMap<String, String>| {
             let pairs = map.iter().map(|(name, said)| format!("{name} {said}"));
             pairs.collect::<Vec<_>>().join(", ")
         };
@@ -93,8 +105,7 @@ fn described(witnesses: &[Witness]) -> String {
             .not_shown
             .keys()
             .map(|kind| format!("`{}`", kind.trim_start_matches("h.")));
-        let reasons: std::collections::BTreeSet<&str> =
-            about.not_shown.values().map(String::as_str).collect();
+        let reasons: BTreeSet<&str> = about.not_shown.values().map(String::as_str).collect();
         let hidden = hidden.collect::<Vec<_>>().join(", ");
         let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
         let hidden = if hidden.is_empty() {
