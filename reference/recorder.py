@@ -123,8 +123,8 @@ class Recorder:
         return output, probs
 
 
-def isolated_inputs(sites: Tensors, call: int, layers: int) -> dict[str, torch.Tensor | tuple]:
-    """What each module is fed so that its error is its own: the float32 witness's tensors, upcast.
+def isolated_inputs(sites: Tensors, call: int, layers: int, dtype: torch.dtype) -> dict[str, torch.Tensor | tuple]:
+    """What each module is fed so that its error is its own: the float32 witness's tensors, upcast for the truth.
 
     A module whose input was not stored keeps its own; no site of it is stored either.
     """
@@ -133,17 +133,17 @@ def isolated_inputs(sites: Tensors, call: int, layers: int) -> dict[str, torch.T
         at = {site: sites.get(f"{call}/h.{i}.{site}") for site in ("ln_1", *HEADS, "attn.out", "ln_2")}
         after = stream + at["attn.out"]  # in float32, as the witness added it
         inputs = {"ln_1": stream, "attn.c_attn": at["ln_1"], "ln_2": after, "mlp": at["ln_2"]}
-        fed |= {f"h.{i}.{module}": tensor.double() for module, tensor in inputs.items() if tensor is not None}
-        fed[f"h.{i}.attn"] = tuple(at[site].double().transpose(1, 2) for site in HEADS)
+        fed |= {f"h.{i}.{module}": tensor.to(dtype) for module, tensor in inputs.items() if tensor is not None}
+        fed[f"h.{i}.attn"] = tuple(at[site].to(dtype).transpose(1, 2) for site in HEADS)
         stream = sites.get(f"{call}/h.{i}", after)
-    return fed | {"ln_f": stream.double()}
+    return fed | {"ln_f": stream.to(dtype)}
 
 
 def run(net: nn.Module, calls: list[torch.Tensor], witness: Tensors | None = None) -> Tensors:
     """Every site of every call, `<call>/<site>`. With the witness's sites, each module runs on those (isolated)."""
     cache, recorded = DynamicCache(config=net.config), {}
     for call, given in enumerate(calls):
-        fed = {} if witness is None else isolated_inputs(witness, call, net.config.n_layer)
+        fed = {} if witness is None else isolated_inputs(witness, call, net.config.n_layer, net.dtype)
         with Recorder(net, fed) as recorder:
             forward(net, given, cache)
         recorded |= {f"{call}/{site}": tensor for site, tensor in recorder.sites.items()}

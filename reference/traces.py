@@ -125,7 +125,7 @@ def read_phase(folder: pathlib.Path, entries: list[dict]) -> Tensors:
 
 
 def listed(manifest: dict) -> list[dict]:
-    return [entry for case in manifest["cases"] for phase in PHASES for entry in case["files"][phase]]
+    return [entry for case in manifest["cases"] for entries in case["files"].values() for entry in entries]
 
 
 def clear(folder: pathlib.Path) -> None:

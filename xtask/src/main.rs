@@ -18,6 +18,7 @@ mod references;
 mod refs;
 mod trace;
 mod validate;
+mod witnesses;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

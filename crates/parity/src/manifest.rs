@@ -53,6 +53,7 @@ struct Document {
     config_sha256: String,
     witness: String,
     versions: BTreeMap<String, String>,
+    about: Option<HashedFile>,
     cases: Vec<Case>,
 }
 
@@ -116,6 +117,18 @@ impl Manifest {
             trace.merge(Trace::from_npz(&path.display().to_string(), &bytes)?)?;
         }
         Ok(trace)
+    }
+
+    /// What the writer says of the witness in a file of its own, if there is one; its hash has been compared.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError::MissingFile`], [`ManifestError::Tampered`].
+    pub fn about(&self) -> Result<Option<Vec<u8>>, ManifestError> {
+        let about = self.document.about.as_ref();
+        about
+            .map(|about| read_hashed(&self.dir.join(&about.file), &about.sha256))
+            .transpose()
     }
 
     /// The case of that name.
@@ -216,6 +229,7 @@ impl Case {
 impl Document {
     fn check(&self) -> Result<(), ManifestError> {
         self.weights.check()?;
+        self.about.iter().try_for_each(HashedFile::check)?;
         check_hash("config", &self.config_sha256)?;
         let mut names = BTreeSet::new();
         for case in &self.cases {

@@ -296,3 +296,31 @@ fn a_part_without_files_is_no_part() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_said_about_a_witness_is_hashed_like_its_traces() {
+    let dir = references();
+    assert!(
+        Manifest::open(dir.path())
+            .unwrap()
+            .about()
+            .unwrap()
+            .is_none()
+    );
+
+    let text = fs::read_to_string(dir.path().join("manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&text).unwrap();
+    manifest["about"] = json!({"file": "witness.json", "sha256": sha256_hex(b"{}")});
+    write_manifest(dir.path(), &manifest);
+    let about = || Manifest::open(dir.path()).unwrap().about();
+    assert!(matches!(about(), Err(ManifestError::MissingFile { .. })));
+    fs::write(dir.path().join("witness.json"), "{}").unwrap();
+    assert_eq!(about().unwrap().unwrap(), b"{}");
+    fs::write(dir.path().join("witness.json"), "{ }").unwrap();
+    assert!(matches!(about(), Err(ManifestError::Tampered { .. })));
+
+    let elsewhere = |manifest: &mut Value| {
+        manifest["about"] = json!({"file": "../witness.json", "sha256": sha256_hex(b"{}")});
+    };
+    assert!(matches!(refused(elsewhere), ManifestError::FileName { .. }));
+}

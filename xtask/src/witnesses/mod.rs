@@ -1,0 +1,120 @@
+//! Further witnesses beside `hf`: their traces, and what they say of themselves.
+
+pub mod make;
+pub mod matrix;
+mod ours;
+pub mod page;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use llorch_parity::{Manifest, Trace};
+use serde::Deserialize;
+
+use crate::model_dir::ModelDir;
+use crate::references::References;
+use crate::root;
+
+/// All that there are programs for, in the order of the page.
+pub const NAMES: [&str; 5] = ["hf-sdpa", "tinygrad", "mlx", "llama-cpp", "onnxruntime"];
+
+/// Where a model's witnesses are kept: beside its references, committed or the user's own.
+pub fn folder(references: &Path) -> Option<PathBuf> {
+    let refs = references.parent()?;
+    let model = references.file_name()?;
+    let is_kept = [root().join("fixtures/refs"), root().join("target/refs")]
+        .iter()
+        .any(|kept| kept == refs);
+    is_kept.then(|| refs.with_file_name("witnesses").join(model))
+}
+
+/// A witness whose every file has been hashed.
+pub struct Witness {
+    pub about: About,
+    /// By case and basis.
+    pub traces: BTreeMap<(String, String), Trace>,
+}
+
+/// `witness.json`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    pub name: String,
+    /// `model`: a complete model by others; `kernels`: others' kernels, put together by us or by an export.
+    pub label: String,
+    pub model_code: String,
+    pub kernels: String,
+    pub how: String,
+    pub versions: BTreeMap<String, String>,
+    /// The hash of the manifest of the references that it was made beside.
+    pub references_sha256: String,
+    /// The layers that isolated traces show.
+    pub layers: Vec<usize>,
+    /// Kinds of site, and why they are not there.
+    pub not_shown: BTreeMap<String, String>,
+    pub floor_measured: String,
+    /// By basis and site.
+    pub floor: BTreeMap<String, BTreeMap<String, Floor>>,
+}
+
+/// Errors against the truth, in units of max(1, |hf|).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Floor {
+    pub rms: f64,
+    pub worst: f64,
+}
+
+impl Witness {
+    /// Opens the traces in `dir`, which must be of this model, made beside these references.
+    ///
+    /// # Errors
+    /// Where a file is not there, not as it was written, or of another model or other references.
+    pub fn open(dir: &Path, model: &ModelDir, references: &References) -> Result<Self> {
+        let manifest = Manifest::open(dir)?;
+        manifest.check_model(&model.weights_sha256, &model.config_sha256)?;
+        let shown = dir.display();
+        let about = manifest.about()?;
+        let about =
+            about.with_context(|| format!("{shown}: expected a witness.json, found none"))?;
+        let about: About = serde_json::from_slice(&about)
+            .with_context(|| format!("{shown}: cannot read witness.json"))?;
+        ensure!(
+            about.name == manifest.witness(),
+            "{shown}: the manifest is of {}, witness.json of {}",
+            manifest.witness(),
+            about.name
+        );
+        let (expected, found) = (references.manifest.sha256(), &about.references_sha256);
+        ensure!(
+            expected == found,
+            "{shown}: made beside other references (expected {expected}, found {found}); \
+             `cargo xtask refs --witness {}` makes it anew",
+            about.name
+        );
+        let mut traces = BTreeMap::new();
+        for case in manifest.cases() {
+            for basis in case.parts() {
+                let key = (case.name.clone(), basis.to_owned());
+                traces.insert(key, manifest.load(&case.name, basis)?);
+            }
+        }
+        ensure!(!traces.is_empty(), "{shown}: no traces");
+        Ok(Witness { about, traces })
+    }
+}
+
+/// Those of a model that are there, in the order of [`NAMES`].
+///
+/// # Errors
+/// Where one is there and not whole.
+pub fn open(dir: &Path, model: &ModelDir, references: &References) -> Result<Vec<Witness>> {
+    let present = NAMES.iter().map(|name| dir.join(name));
+    present
+        .filter(|dir| dir.is_dir())
+        .map(|dir| Witness::open(&dir, model, references))
+        .collect()
+}
