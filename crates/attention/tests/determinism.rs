@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use common::{Input, Sites, assert_same_bits, attention};
 use llorch_attention::Attention;
-use llorch_fixtures::{CASES, Case, Fixture, bits, integers, tiny};
+use llorch_fixtures::{CASES, Case, Fixture, assert_is_on_its_cpu, bits, integers, tiny};
 use llorch_numerics::{Cpu, Isa, KvPanels, Probe};
 use ndarray::{Array1, Array2, Array3, Array4, ArrayViewD, Axis, concatenate, s};
 
@@ -85,6 +85,19 @@ fn queries_in_pieces_of_any_length_are_equal() {
     assert_same_bits(&input.attend_seeing(&attention, |t| t + 1), &all);
 }
 
+/// Attention knows no longest text, whatever a model's context is.
+#[test]
+fn queries_behind_a_long_past_are_equal_one_by_one() {
+    let mut next = integers(2);
+    let mut values = |tokens| Array4::from_shape_simple_fn((1, tokens, 1, 4), || next() / 7.0);
+    let [k, v, q] = [1500, 1500, 40].map(&mut values);
+    let input = Input { layer: 0, q, k, v };
+    let attention = Attention::new(Array2::eye(4).view(), Array1::zeros(4).view(), 1);
+    let attention = attention.expect("weights that fit");
+    let single = input.attend_seeing(&attention, |t| input.past() + t + 1);
+    assert_same_bits(&input.attend(&attention), &single);
+}
+
 #[test]
 fn threads_and_instruction_sets_agree() {
     for tokens in [1, 70] {
@@ -100,6 +113,12 @@ fn threads_and_instruction_sets_agree() {
             }
         }
     }
+}
+
+#[test]
+fn the_layer_is_on_the_threads_it_is_given() {
+    let (attention, _) = long(1);
+    assert_is_on_its_cpu(|cpu| attention.on(cpu));
 }
 
 #[test]

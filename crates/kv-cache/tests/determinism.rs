@@ -5,7 +5,7 @@ mod common;
 use std::num::NonZeroUsize;
 
 use common::{Contents, appended, contents, filled};
-use llorch_fixtures::{bits, tiny};
+use llorch_fixtures::{assert_is_on_its_cpu, bits, tiny};
 use llorch_kv_cache::KvCache;
 use llorch_numerics::Cpu;
 use ndarray::{Array4, Axis, concatenate, s};
@@ -50,6 +50,12 @@ fn any_number_of_threads_holds_the_same() {
         }
         assert_holds(&cache, &whole(&calls));
     }
+}
+
+#[test]
+fn the_cache_is_on_the_threads_it_is_given() {
+    let cache = KvCache::new(2, 20, 6, 24).expect("a cache");
+    assert_is_on_its_cpu(|cpu| cache.on(cpu));
 }
 
 #[test]

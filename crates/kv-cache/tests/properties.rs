@@ -48,6 +48,7 @@ impl Plan {
             start += tokens;
             from += tokens;
             prop_assert_eq!(cache.len(), start);
+            prop_assert!(!cache.is_empty());
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use common::Parts;
 use llorch_fixtures::{
-    Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole,
+    Bits, assert_any_layout_agrees, assert_chunks_agree_with_the_whole, assert_is_on_its_cpu,
     assert_rows_agree_in_any_batch, assert_runs_and_threads_agree, four_rows, shaped_bits, tiny,
 };
 use llorch_layernorm::LayerNorm;
@@ -46,6 +46,12 @@ fn threads_and_instruction_sets_of_its_own_agree() {
             assert_eq!(forward(&norm, x.view()), alone, "{threads:?}, {isa}");
         }
     }
+}
+
+#[test]
+fn the_layer_is_on_the_threads_it_is_given() {
+    let (norm, _) = right();
+    assert_is_on_its_cpu(|cpu| norm.on(cpu));
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn hex(digest: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::ErrorKind;
 
     #[test]
     fn gives_the_published_digest_of_abc() {
@@ -50,6 +51,29 @@ mod tests {
         assert_eq!(sha256_hex(b"abc"), abc);
         assert_eq!(sha256_reader(&b"abc"[..]).unwrap(), abc);
         assert_eq!(sha256_hex(b""), OF_NOTHING);
+    }
+
+    /// Gives its answers one after the other, then the end.
+    struct Answers(Vec<Result<&'static [u8], ErrorKind>>);
+
+    impl Read for Answers {
+        fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            let bytes = self.0.remove(0)?;
+            piece[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn an_interrupted_read_goes_on_and_a_failed_one_has_no_hash() {
+        let read = |answers| sha256_reader(Answers(answers)).map_err(|error| error.kind());
+        let interrupted = read(vec![Ok(b"a"), Err(ErrorKind::Interrupted), Ok(b"bc")]);
+        assert_eq!(interrupted, Ok(sha256_hex(b"abc")));
+        let failed = read(vec![Ok(b"abc"), Err(ErrorKind::InvalidData)]);
+        assert_eq!(failed, Err(ErrorKind::InvalidData));
     }
 
     #[test]

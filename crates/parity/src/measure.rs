@@ -119,9 +119,8 @@ pub(crate) fn measure(
             pair,
             allowed,
         );
-        if pair.difference > 0.0 {
-            worst_relative = worst_relative.max(pair.difference / pair.reference.abs().max(rms));
-        }
+        // 0 / 0 where the reference is 0 throughout: no number, which `max` passes over.
+        worst_relative = worst_relative.max(pair.difference / pair.reference.abs().max(rms));
         let unit = pair.reference.abs().max(1.0);
         errors.ours += (((pair.ours - pair.reference) - delta) / unit).powi(2);
         errors.witness += (delta / unit).powi(2);

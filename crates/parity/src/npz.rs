@@ -153,8 +153,8 @@ fn refuse_hidden_entries(
 /// (APPNOTE.TXT 4.3.12).
 fn directory_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let length = |at: usize| {
-        let pair = bytes.get(at..at + 2)?;
-        Some(usize::from(u16::from_le_bytes([pair[0], pair[1]])))
+        let pair = bytes.get(at..)?.first_chunk()?;
+        Some(usize::from(u16::from_le_bytes(*pair)))
     };
     if !bytes.starts_with(b"PK\x01\x02") {
         return None;

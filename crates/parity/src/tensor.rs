@@ -142,7 +142,7 @@ mod tests {
         let tensor = Tensor::from(array![[1.0f32, 2.0], [3.0, 4.0]].t());
         assert_eq!(tensor.dtype(), Dtype::Float32);
         assert_eq!(tensor.shape(), [2, 2]);
-        assert_eq!(tensor.len(), 4);
+        assert_eq!((tensor.len(), tensor.is_empty()), (4, false));
         assert_eq!(
             tensor.view::<f32, Ix2>().unwrap(),
             array![[1.0, 3.0], [2.0, 4.0]]

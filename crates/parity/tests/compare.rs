@@ -6,7 +6,7 @@ use common::{constant, counting, mismatch};
 use llorch_parity::{
     Comparison, Dtype, Mismatch, NonFinite, Reference, Rule, Side, Tensor, compare,
 };
-use ndarray::{arr0, array};
+use ndarray::{arr0, arr1, array};
 
 const INF: f32 = f32::INFINITY;
 
@@ -103,6 +103,19 @@ fn values_over_the_bound_are_counted_and_the_worst_is_placed() {
 }
 
 #[test]
+fn of_equal_shares_the_larger_difference_is_the_worst_then_the_first() {
+    let worst = |ours: [f32; 4]| {
+        // Half of what is allowed everywhere: 0.5 at 0, 2 at 4.
+        let reference = ours.map(|value| if value < 1.0 { 0.0 } else { 4.0 });
+        let [ours, reference] = [ours, reference].map(|values| Tensor::from(arr1(&values)));
+        held(&ours, &reference, Rule::within(0.5)).worst.index
+    };
+    assert_eq!(worst([0.25, 5.0, 3.0, -0.25]), [1]);
+    assert_eq!(worst([3.0, 0.25, 5.0, 0.25]), [0]);
+    assert_eq!(worst([0.25, -0.25, 0.25, 0.25]), [0]);
+}
+
+#[test]
 fn the_bound_itself_is_admitted_and_the_next_number_is_not() {
     let reference = array![0.0f64].into();
     let at: Tensor = array![1e-4f64].into();
@@ -116,24 +129,25 @@ fn the_bound_itself_is_admitted_and_the_next_number_is_not() {
 
 #[test]
 fn exact_means_equal_bits() {
-    let reference = array![0.0f32, 1.0].into();
-    held(&array![0.0f32, 1.0].into(), &reference, Rule::exact());
-    let next = array![0.0, 1.0f32.next_up()].into();
+    let reference = array![1.0f32, 0.0].into();
+    let equal = held(&array![1.0f32, 0.0].into(), &reference, Rule::exact());
+    assert_eq!(equal.worst.share(), 0.0);
+    let next = array![1.0f32.next_up(), 0.0].into();
     assert!(matches!(
         mismatch(&next, &reference, Rule::exact()),
         Mismatch::Values(_)
     ));
-    let Mismatch::Values(found) = mismatch(&array![-0.0f32, 1.0].into(), &reference, Rule::exact())
+    let Mismatch::Values(found) = mismatch(&array![1.0f32, -0.0].into(), &reference, Rule::exact())
     else {
         panic!("expected Values");
     };
-    assert_eq!((found.over, found.worst.index.as_slice()), (1, &[0][..]));
+    assert_eq!((found.over, found.worst.index.as_slice()), (1, &[1][..]));
     assert_eq!(
         (found.worst.difference, found.worst.share()),
         (0.0, f64::INFINITY)
     );
     // Within a tolerance the two zeros are the same number.
-    held(&array![-0.0f32, 1.0].into(), &reference, Rule::within(1e-6));
+    held(&array![1.0f32, -0.0].into(), &reference, Rule::within(1e-6));
 }
 
 #[test]

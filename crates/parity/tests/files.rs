@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::counting;
+use common::{constant, counting};
 use llorch_parity::{Dtype, Tensor, Trace, TraceError};
 use ndarray::{Ix1, Ix2, Ix3, array};
 use std::fs;
@@ -38,6 +38,30 @@ fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
+/// The archive with an extra field and a comment at every entry of its directory (APPNOTE.TXT 4.3.12, 4.3.16).
+fn annotated(zip: &[u8]) -> Vec<u8> {
+    let (extra, comment) = (b"\xfe\xca\x03\x00abc", b"noted");
+    let (files, end) = zip.split_at(zip.len() - 22);
+    let start = u32::from_le_bytes(end[16..20].try_into().unwrap()) as usize;
+    let (mut bytes, mut directory) = (files[..start].to_vec(), &files[start..]);
+    while !directory.is_empty() {
+        let name = usize::from(u16::from_le_bytes([directory[28], directory[29]]));
+        assert_eq!(directory[30..34], [0; 4], "nothing there yet");
+        let (entry, rest) = directory.split_at(46 + name);
+        bytes.extend(&entry[..30]);
+        bytes.extend([extra.len() as u8, 0, comment.len() as u8, 0]);
+        bytes.extend(&entry[34..]);
+        bytes.extend(extra);
+        bytes.extend(comment);
+        directory = rest;
+    }
+    let size = u32::try_from(bytes.len() - start).unwrap();
+    bytes.extend(&end[..12]);
+    bytes.extend(size.to_le_bytes());
+    bytes.extend(&end[16..]);
+    bytes
+}
+
 fn read_one(npy: &[u8]) -> Result<Tensor, TraceError> {
     let trace = Trace::from_npz("t.npz", &zip(&[("a.npy", npy)]))?;
     Ok(trace.get("a").unwrap().clone())
@@ -69,6 +93,13 @@ fn what_is_written_is_read_back_to_the_bit_and_equal_traces_give_equal_bytes() {
     assert_eq!(format!("{back:?}"), format!("{:?}", sample()));
     let zero = back.array::<f32, Ix2>("0/a").unwrap()[[1, 0]];
     assert!(zero == 0.0 && zero.is_sign_negative());
+}
+
+#[test]
+fn an_archive_with_extra_fields_and_comments_is_read() {
+    let bytes = bytes_of(&sample());
+    let read = |bytes: &[u8]| format!("{:?}", Trace::from_npz("t.npz", bytes).unwrap());
+    assert_eq!(read(&annotated(&bytes)), read(&bytes));
 }
 
 #[test]
@@ -186,6 +217,17 @@ fn headers_that_are_none_are_refused() {
 }
 
 #[test]
+fn a_header_is_read_up_to_the_longest_and_no_further() {
+    let padded = |length: usize| {
+        // The newline at its end is the last byte.
+        let header = format!("{:1$}", header("'<f4'", false, "(1,)"), length - 1);
+        read_one(&npy(&header, &floats(&[7.0])))
+    };
+    assert_eq!(padded(4096).unwrap(), constant(&[1], 7.0));
+    assert!(matches!(padded(4097), Err(TraceError::Npy { .. })));
+}
+
+#[test]
 fn archives_without_tensors_or_with_other_files_are_refused() {
     let read = |entries: &[(&str, &[u8])]| Trace::from_npz("t.npz", &zip(entries)).unwrap_err();
     assert!(matches!(read(&[]), TraceError::Empty { .. }));
@@ -213,15 +255,18 @@ fn an_entry_hidden_behind_another_of_its_name_is_refused() {
             bytes[at..at + 4].copy_from_slice(b"aaaa");
         }
     }
-    let error = Trace::from_npz("t.npz", &bytes).unwrap_err();
-    assert!(
-        matches!(&error, TraceError::Duplicate { name, .. } if name == "aaaa.npy"),
-        "{error}"
-    );
+    for bytes in [annotated(&bytes), bytes] {
+        let error = Trace::from_npz("t.npz", &bytes).unwrap_err();
+        assert!(
+            matches!(&error, TraceError::Duplicate { name, .. } if name == "aaaa.npy"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
 fn a_name_stands_for_one_tensor() {
+    assert!(Trace::new().is_empty());
     let mut trace = sample();
     let error = trace.insert("0/b", counting(&[1])).unwrap_err();
     assert_eq!(

@@ -28,6 +28,8 @@ fn complete_and_equal_passes() {
     );
     assert_eq!(passed.evidence(), &evidence());
     assert_eq!((judgement.sites(), judgement.elements()), (2, 9));
+    // None is worse than another, so the first is named.
+    assert_eq!(judgement.worst().unwrap().key, keys()[0]);
     assert_eq!(judgement.runs(), ["two runs"]);
     assert!(judgement.pending().is_empty());
     let kinds: Vec<_> = judgement
@@ -40,6 +42,19 @@ fn complete_and_equal_passes() {
     let range = judgement.kinds()[1].range.unwrap();
     assert_eq!((range.min, range.max), (-0.25, 2.0));
     assert!(judgement.pools().iter().all(|pool| pool.ratio == 1.0));
+}
+
+#[test]
+fn every_pair_of_runs_counts() {
+    let mut judge = judge();
+    judge.identical("in pieces", &counting(&[2, 3]), &counting(&[2, 3]));
+    judge.compare_case("steps", &witness(), &witness(), Some(&truth()));
+    let judgement = judge.finish(evidence());
+    let Verdict::Pass(passed) = judgement.verdict() else {
+        panic!("{:?}", judgement.verdict())
+    };
+    assert_eq!(passed.runs().get(), 2);
+    assert_eq!(judgement.runs(), ["two runs", "in pieces"]);
 }
 
 #[test]

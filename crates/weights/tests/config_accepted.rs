@@ -122,6 +122,7 @@ fn settings_that_are_honoured() {
     );
     assert_eq!((config.n_inner(), config.head_dim()), (20, 4));
     assert_eq!(config.layer_norm_epsilon(), 1e-3);
+    assert!(config.scale_attn_by_inverse_layer_idx());
     assert!(!config.tie_word_embeddings());
     assert_eq!(config.attention_scale(0), 0.5);
     assert_eq!(config.attention_scale(3), 0.125);

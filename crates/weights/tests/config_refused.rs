@@ -28,6 +28,8 @@ fn malformed_json_is_placed() {
     ] {
         assert!(matches!(refused(text), ConfigError::Json(_)), "{text}");
     }
+    let error = refused("[]").to_string();
+    assert!(error.contains("expected a JSON object"), "{error}");
 }
 
 #[test]

@@ -84,9 +84,4 @@ impl Expectation {
     pub fn key(&self) -> &Key {
         &self.key
     }
-
-    /// Its kind of site.
-    pub fn kind(&self) -> &str {
-        &self.kind
-    }
 }
