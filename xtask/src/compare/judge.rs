@@ -27,8 +27,8 @@ pub struct Judged {
     pub unknown: Vec<String>,
     /// Names whose site this case has no reference for.
     pub without_reference: Vec<String>,
-    /// The sites of those names.
-    pub not_judged: Vec<String>,
+    /// The calls and sites of those names.
+    pub not_judged: Vec<(usize, String)>,
     /// What was assumed of layouts, masks and rows, each once.
     pub assumed: Vec<String>,
     /// What keeps sites without an outcome, besides the layouts.
@@ -144,7 +144,7 @@ impl Judged {
     ) {
         let call = &self.calls[&meaning.call];
         let Some(reference) = call.sites.get(&site.name) else {
-            self.not_judged.push(site.name.clone());
+            self.not_judged.push((meaning.call, site.name.clone()));
             if self
                 .without_reference
                 .last()
