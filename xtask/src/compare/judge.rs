@@ -27,8 +27,8 @@ pub struct Judged {
     pub unknown: Vec<String>,
     /// Names whose site this case has no reference for.
     pub without_reference: Vec<String>,
-    /// The sites of those names.
-    pub not_judged: Vec<String>,
+    /// The calls and sites of those names.
+    pub not_judged: Vec<(usize, String)>,
     /// What was assumed of layouts, masks and rows, each once.
     pub assumed: Vec<String>,
     /// What keeps sites without an outcome, besides the layouts.
@@ -71,7 +71,10 @@ pub fn judge(dump: &Dump, against: &Against) -> Result<Judged> {
         let (precision, values) = match foreign {
             Foreign::Floats(precision, values) => (*precision, values),
             Foreign::Ids(_) => {
-                judged.unknown.push(format!("{name} (integers)"));
+                let site = &meaning.site;
+                judged.reasons.push(format!(
+                    "{name}: expected floats for {site}, found integers"
+                ));
                 continue;
             }
         };
@@ -114,14 +117,14 @@ impl Judged {
                 let tensor = (name, precision, values);
                 self.add_site(tensor, meaning, site, axes, |values| values, against);
             } else {
-                self.without_reference.push(name.to_owned());
+                self.refuse_layer(name, against);
             }
             return;
         };
         for (third, letter) in ["q", "k", "v"].into_iter().enumerate() {
             let wanted = format!("{layer}attn.{letter}");
             let Some(site) = sites.iter().find(|site| site.name == wanted) else {
-                self.without_reference.push(name.to_owned());
+                self.refuse_layer(name, against);
                 return;
             };
             let of_three = move |all: ArrayD<f64>| match all.ndim() {
@@ -131,6 +134,13 @@ impl Judged {
             let tensor = (name, precision, values);
             self.add_site(tensor, meaning, site, "BT3HD", of_three, against);
         }
+    }
+
+    /// A name of a layer behind the last is a sign of another model, and nothing to be left out.
+    fn refuse_layer(&mut self, name: &str, against: &Against) {
+        let layers = against.config.n_layer();
+        self.reasons
+            .push(format!("{name}: expected one of {layers} layers"));
     }
 
     fn add_site(
@@ -144,7 +154,7 @@ impl Judged {
     ) {
         let call = &self.calls[&meaning.call];
         let Some(reference) = call.sites.get(&site.name) else {
-            self.not_judged.push(site.name.clone());
+            self.not_judged.push((meaning.call, site.name.clone()));
             if self
                 .without_reference
                 .last()
@@ -266,7 +276,7 @@ impl Judged {
         let reasons = reasons
             .iter()
             .filter(|reason| !matches!(reason, Reason::NoDeterminism));
-        self.reasons = reasons.map(ToString::to_string).collect();
+        self.reasons.extend(reasons.map(ToString::to_string));
     }
 
     /// Marks the sites that a failure is about.

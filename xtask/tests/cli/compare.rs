@@ -362,6 +362,71 @@ fn where_nothing_can_be_said_nothing_passes() {
     assert_eq!(code, Some(3));
 }
 
+/// What stands at a site that the map knows is judged, or is a reason to know nothing.
+#[test]
+fn what_a_map_knows_is_not_left_out() {
+    let folder = folder();
+    let integers = changed(&folder, "two-tokens", |name, tensor| match name {
+        "0/logits" => Some(Tensor::from(floats(&tensor).mapv(|x| x as i64))),
+        _ => Some(tensor),
+    });
+    let (code, report) = judged(&integers, &[]);
+    assert_eq!(code, Some(3), "{report}");
+    assert_eq!(
+        report["because"][0],
+        "0/logits: expected floats for logits, found integers"
+    );
+
+    let witness =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/refs/tiny/two-tokens.hf.npz");
+    let witness = Trace::read_npz(&witness).expect("a witness");
+    let mut dump = Trace::new();
+    for (name, of) in [
+        ("0/tokens", "0/tokens"),
+        ("0/h.3", "0/h.3"),
+        ("0/h.4", "0/h.3"),
+    ] {
+        let tensor = witness.get(of).expect("a tensor").clone();
+        dump.insert(name, tensor).expect("a new name");
+    }
+    let path = folder.path().join("fifth.npz");
+    dump.write_npz(&path).expect("writing the dump");
+    let (code, report) = judged(&path, &[]);
+    assert_eq!(code, Some(3), "{report}");
+    assert_eq!(report["because"][0], "0/h.4: expected one of 4 layers");
+}
+
+/// Calls and names that a PASS is not about are said where it is.
+#[test]
+fn a_pass_says_what_it_is_not_about() {
+    let folder = folder();
+    let first_call = changed(&folder, "steps", |name, tensor| {
+        name.starts_with("0/").then_some(tensor)
+    });
+    let (code, printed) = outcome(&compare(&first_call, &[]));
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains("not in the dump calls 1..=5: embed, ln_1,"),
+        "{printed}"
+    );
+
+    let witness =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/refs/tiny/two-tokens.hf.npz");
+    let mut dump = Trace::new();
+    for (name, tensor) in Trace::read_npz(&witness).expect("a witness").iter() {
+        let name = name.replace("h.2.mlp.act", "h.2.mlp.atc");
+        dump.insert(name, tensor.clone()).expect("a new name");
+    }
+    let path = folder.path().join("misspelt.npz");
+    dump.write_npz(&path).expect("writing the dump");
+    let (code, printed) = outcome(&compare(&path, &[]));
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains("no such name    0/h.2.mlp.atc"),
+        "{printed}"
+    );
+}
+
 #[test]
 fn misuse_is_told_apart_from_a_wrong_port() {
     let folder = folder();

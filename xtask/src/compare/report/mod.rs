@@ -4,7 +4,7 @@ mod first_wrong;
 mod lines;
 mod text;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -111,7 +111,7 @@ impl Report {
             checkpoints: checkpoints(&judged, first),
             first_wrong: first.map(|first| FirstWrong::of(&judged, first, &all)),
             sites: judged.sites.iter().map(Row::of).collect(),
-            not_in_the_dump: absent(&judged, &all),
+            not_in_the_dump: absent(&judged, against.traces.case.calls.len(), &all),
             assumed: judged.assumed,
             unknown_names: judged.unknown,
             without_reference: judged.without_reference,
@@ -152,37 +152,62 @@ pub fn nothing(because: &str, json: bool) -> ExitCode {
     ExitCode::from(3)
 }
 
-/// Kinds of site that no tensor of the dump shows, anywhere or in some layers.
+/// Kinds of site that no tensor of the dump shows, anywhere or in some calls or layers.
 #[derive(Serialize)]
 struct Absent {
+    /// None where it is all of them.
+    calls: Option<String>,
     /// None where it is all of them.
     layers: Option<String>,
     sites: Vec<&'static str>,
 }
 
-fn absent(judged: &Judged, all: &[Site]) -> Vec<Absent> {
-    let shown = judged.sites.iter().map(|site| site.site.name.as_str());
-    let shown: BTreeSet<&str> = shown
-        .chain(judged.not_judged.iter().map(String::as_str))
-        .collect();
+fn absent(judged: &Judged, calls: usize, all: &[Site]) -> Vec<Absent> {
+    let shown = judged.sites.iter();
+    let shown = shown.map(|site| (site.call, site.site.name.as_str()));
+    let not_judged = judged.not_judged.iter();
+    let not_judged = not_judged.map(|(call, site)| (*call, site.as_str()));
+    let shown: BTreeSet<(usize, &str)> = shown.chain(not_judged).collect();
     let mut groups: Vec<Absent> = Vec::new();
     for (at, site) in all.iter().enumerate() {
-        let is_first = all[..at].iter().all(|before| before.kind != site.kind);
-        let of_kind = || all.iter().filter(|other| other.kind == site.kind);
-        let missing = || of_kind().filter(|site| !shown.contains(site.name.as_str()));
-        if !is_first || missing().next().is_none() {
+        if all[..at].iter().any(|before| before.kind == site.kind) {
             continue;
         }
-        let layers: BTreeSet<usize> = missing().filter_map(|site| site.layer).collect();
-        let is_everywhere = missing().count() == of_kind().count();
-        let layers = (!is_everywhere).then(|| ranges(&layers));
-        match groups.iter_mut().find(|group| group.layers == layers) {
-            Some(group) => group.sites.push(site.kind.title()),
-            None => groups.push(Absent {
-                layers,
-                sites: vec![site.kind.title()],
-            }),
+        let of_kind: Vec<&Site> = all.iter().filter(|other| other.kind == site.kind).collect();
+        for (layers, in_calls) in lacking(&of_kind, calls, &shown) {
+            let layers = layers.as_ref().map(ranges);
+            let in_calls = (in_calls.len() < calls).then(|| ranges(&in_calls));
+            let same = |group: &&mut Absent| group.layers == layers && group.calls == in_calls;
+            match groups.iter_mut().find(same) {
+                Some(group) => group.sites.push(site.kind.title()),
+                None => groups.push(Absent {
+                    calls: in_calls,
+                    layers,
+                    sites: vec![site.kind.title()],
+                }),
+            }
         }
     }
     groups
+}
+
+/// The layers that lack one kind of site, none for all of them, and the calls in which just they do.
+fn lacking(
+    of_kind: &[&Site],
+    calls: usize,
+    shown: &BTreeSet<(usize, &str)>,
+) -> BTreeMap<Option<BTreeSet<usize>>, BTreeSet<usize>> {
+    let mut lacking: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
+    for call in 0..calls {
+        let is_missing = |site: &&&Site| !shown.contains(&(call, site.name.as_str()));
+        let missing: Vec<&&Site> = of_kind.iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let is_everywhere = missing.len() == of_kind.len();
+        let layers =
+            (!is_everywhere).then(|| missing.iter().filter_map(|site| site.layer).collect());
+        lacking.entry(layers).or_default().insert(call);
+    }
+    lacking
 }

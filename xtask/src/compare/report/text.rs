@@ -50,9 +50,19 @@ impl Report {
     /// What a PASS is not about.
     fn print_limits(&self) {
         for absent in &self.not_in_the_dump {
-            let layers = absent.layers.as_ref();
-            let layers = layers.map_or(String::new(), |layers| format!("layers {layers}: "));
-            say!("  not in the dump {layers}{}", absent.sites.join(", "));
+            let some = |what: &str, of: &Option<String>| {
+                of.as_ref()
+                    .map_or(String::new(), |some| format!("{what} {some}: "))
+            };
+            say!(
+                "  not in the dump {}{}{}",
+                some("calls", &absent.calls),
+                some("layers", &absent.layers),
+                absent.sites.join(", ")
+            );
+        }
+        if !self.unknown_names.is_empty() {
+            say!("  no such name    {}", several(&self.unknown_names, 8));
         }
         if !self.without_reference.is_empty() {
             say!(
