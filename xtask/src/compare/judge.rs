@@ -197,6 +197,7 @@ impl Judged {
             worst: None,
             elements: 0,
             ratio: None,
+            errors: None,
         };
         match reading {
             Ok(Reading {

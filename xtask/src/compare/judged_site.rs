@@ -37,6 +37,8 @@ pub struct JudgedSite {
     pub elements: usize,
     /// The errors against the truth.
     pub ratio: Option<f64>,
+    /// What R is pooled from, over the layers; half precision has no truth.
+    pub errors: Option<SquaredErrors>,
 }
 
 /// What a comparison says of a site.
@@ -88,8 +90,9 @@ impl JudgedSite {
             Err(Mismatch::Values(comparison)) => *comparison,
             Err(_) => return,
         };
+        self.errors = comparison.errors.filter(|_| self.precision.is_full());
         self.ratio = match self.precision.is_full() {
-            true => comparison.errors.map(SquaredErrors::ratio),
+            true => self.errors.map(SquaredErrors::ratio),
             false => rms_difference(&self.values, &self.reference.witness)
                 .map(|error| error / self.precision.due()),
         };

@@ -1,5 +1,6 @@
 //! The lines of a report: one a checkpoint, one a site.
 
+use llorch_parity::Budget;
 use serde::Serialize;
 
 use crate::checkpoints::CHECKPOINTS;
@@ -15,7 +16,7 @@ pub struct Checkpoint {
     elements: usize,
     worst: Option<f64>,
     bound: Option<String>,
-    /// The largest R of a site.
+    /// The largest R of a kind of site.
     ratio: Option<f64>,
     verdict: &'static str,
     at: Option<String>,
@@ -63,9 +64,7 @@ pub fn checkpoints(judged: &Judged, first: Option<usize>) -> Vec<Checkpoint> {
             elements: of(number).map(|(_, site)| site.elements).sum(),
             worst: worst.map(|(_, worst)| worst.difference),
             bound: worst.map(|(site, _)| site.rule.tolerance.to_string()),
-            ratio: of(number)
-                .filter_map(|(_, site)| site.ratio)
-                .reduce(f64::max),
+            ratio: largest_ratio(of(number).map(|(_, site)| site)),
             verdict,
             at: wrong.first().map(|at| judged.sites[*at].key()),
         }
@@ -74,6 +73,20 @@ pub fn checkpoints(judged: &Judged, first: Option<usize>) -> Vec<Checkpoint> {
     numbered
         .map(|checkpoint| line(checkpoint.number, checkpoint.name))
         .collect()
+}
+
+/// The largest R, which is judged over all layers of a kind of site; half precision's is a site's own.
+fn largest_ratio<'a>(sites: impl Iterator<Item = &'a JudgedSite>) -> Option<f64> {
+    let mut budget = Budget::new();
+    let mut ratios = Vec::new();
+    for site in sites {
+        match site.errors {
+            Some(errors) => budget.add(site.site.kind.title(), "", errors),
+            None => ratios.extend(site.ratio),
+        }
+    }
+    ratios.extend(budget.pools().iter().map(|pool| pool.ratio));
+    ratios.into_iter().reduce(f64::max)
 }
 
 /// Logits of the last position alone are what 9 is about.
