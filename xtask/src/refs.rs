@@ -79,9 +79,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         tinygrad: options.tinygrad.as_deref(),
     };
     let names: Vec<&str> = match options.witness.as_deref() {
-        None if action == Action::Check => programs.present().collect(),
-        None => Vec::new(),
-        Some("all") => witnesses::NAMES.to_vec(),
+        None if action == Action::Write => Vec::new(),
+        None | Some("all") => witnesses::NAMES.to_vec(),
         Some(name) => vec![name],
     };
     Ok(ExitCode::from(code.max(run_all(

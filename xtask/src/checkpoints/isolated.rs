@@ -42,6 +42,19 @@ pub fn run(checkpoint: usize, run: &Run, judge: &mut Judge) -> Result<()> {
     Ok(())
 }
 
+/// What a port's components give on the witness's inputs, at every site of a case but the cache's, which copies
+/// what it is given. Of an attention half, without the feed-forward layers.
+pub fn trace(port: &dyn Port, traces: &CaseTraces, layers: usize) -> Result<Trace> {
+    let mut trace = Trace::new();
+    for checkpoint in [1, 2, 5, 6] {
+        if !sites::names(checkpoint, traces, layers).is_empty() {
+            let components = components(checkpoint, port, layers)?;
+            trace.merge(ours(&components, port, traces, Cut::Whole, &|_| true)?)?;
+        }
+    }
+    Ok(trace)
+}
+
 /// Our tensors for all calls of a case; those alone whose name is wanted.
 fn ours(
     components: &[Component],

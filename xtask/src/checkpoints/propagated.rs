@@ -20,16 +20,8 @@ pub fn run(checkpoint: usize, model: &dyn Model, run: &Run, judge: &mut Judge) -
         if names.is_empty() {
             continue;
         }
-        let record = || -> Result<Trace> {
-            let mut recorder =
-                Recorder::new(|name: &str| names.iter().any(|wanted| wanted == name));
-            let mut session = model.session(traces.case.batch, traces.case.calls.iter().sum())?;
-            for call in 0..traces.case.calls.len() {
-                let tokens = tokens(traces, call)?;
-                session.forward(tokens.view(), recorder.call(call))?;
-            }
-            Ok(recorder.finish()?)
-        };
+        let wanted = |name: &str| names.iter().any(|wanted| wanted == name);
+        let record = || trace(model, traces, wanted);
         let ours = record()?;
         judge.compare_case(case, &ours, &traces.witness, traces.propagated.as_ref());
         identical(judge, &format!("{case}, again"), &ours, &record()?);
@@ -38,6 +30,21 @@ pub fn run(checkpoint: usize, model: &dyn Model, run: &Run, judge: &mut Judge) -
         }
     }
     Ok(())
+}
+
+/// What a model gives on a case's tokens at the wanted sites, every call through one cache.
+pub fn trace(
+    model: &dyn Model,
+    traces: &CaseTraces,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Trace> {
+    let mut recorder = Recorder::new(wanted);
+    let mut session = model.session(traces.case.batch, traces.case.calls.iter().sum())?;
+    for call in 0..traces.case.calls.len() {
+        let tokens = tokens(traces, call)?;
+        session.forward(tokens.view(), recorder.call(call))?;
+    }
+    Ok(recorder.finish()?)
 }
 
 /// The same tokens without a probe in other chunks, and every row alone: equal logits, to the bit.

@@ -5,11 +5,44 @@ use llorch_parity::{Expectation, Key, Rule};
 use super::Run;
 use crate::references::CaseTraces;
 
+/// The kind of a block's output.
+const BLOCK: &str = "h";
+
 /// Upper bounds on |ours - witness| / max(1, |witness|).
 pub const LAYER_NORM: f64 = 1e-5;
 pub const HIDDEN: f64 = 1e-4;
 pub const LOGITS: f64 = 1e-3;
 pub const PROBABILITIES: f64 = 1e-6;
+
+/// The sites of a layer in the order of execution; the empty one is the layer's own output.
+const IN_LAYER: [&str; 14] = [
+    "ln_1",
+    "attn.q",
+    "attn.k",
+    "attn.v",
+    "attn.cache.k",
+    "attn.cache.v",
+    "attn.scores",
+    "attn.probs",
+    "attn.out",
+    "ln_2",
+    "mlp.fc",
+    "mlp.act",
+    "mlp.out",
+    "",
+];
+
+/// Every kind of site in the order of execution, as [`kind`] names it.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    let in_layer = IN_LAYER.iter().map(|site| match *site {
+        "" => BLOCK,
+        site => site,
+    });
+    ["embed"]
+        .into_iter()
+        .chain(in_layer)
+        .chain(["ln_f", "logits"])
+}
 
 /// Everything a checkpoint expects, in the order of execution.
 pub fn expectations(checkpoint: usize, run: &Run) -> Vec<Expectation> {
@@ -81,22 +114,7 @@ fn isolated(checkpoint: usize, selection: &str, layers: usize) -> Vec<String> {
 /// The sites from the embedding to the last block, the whole model running.
 fn blocks(selection: &str, layers: usize) -> Vec<String> {
     let sites: &[&str] = match selection {
-        "all" => &[
-            "ln_1",
-            "attn.q",
-            "attn.k",
-            "attn.v",
-            "attn.cache.k",
-            "attn.cache.v",
-            "attn.scores",
-            "attn.probs",
-            "attn.out",
-            "ln_2",
-            "mlp.fc",
-            "mlp.act",
-            "mlp.out",
-            "",
-        ],
+        "all" => &IN_LAYER,
         "selected" => &[""],
         _ => return Vec::new(),
     };
@@ -125,11 +143,11 @@ fn in_layers(sites: &[&str], layers: usize) -> Vec<String> {
 }
 
 /// What R is pooled by: the site without its layer; a block's output is `h`.
-fn kind(site: &str) -> String {
+pub fn kind(site: &str) -> &str {
     match site.strip_prefix("h.").map(|rest| rest.split_once('.')) {
-        None => site.to_owned(),
-        Some(None) => "h".to_owned(),
-        Some(Some((_layer, site))) => site.to_owned(),
+        None => site,
+        Some(None) => BLOCK,
+        Some(Some((_layer, site))) => site,
     }
 }
 

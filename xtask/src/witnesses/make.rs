@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::NAMES;
 use crate::explain;
 use crate::python::Environment;
 use crate::root;
@@ -43,6 +42,9 @@ impl Programs<'_> {
     /// # Errors
     /// Where Python does not run at all.
     pub fn run(&self, action: Action, name: &str) -> Result<Outcome> {
+        if action == Action::Check && !self.has(name) {
+            return Ok(Outcome::Absent("it has no traces".to_owned()));
+        }
         if let Some(requirements) = requirements(name) {
             let requirements = root().join("reference").join(requirements);
             if !self.environment.holds(&requirements)?
@@ -85,10 +87,9 @@ impl Programs<'_> {
         }
     }
 
-    /// Those that have traces, in the order of the page.
-    pub fn present(&self) -> impl Iterator<Item = &'static str> {
-        let is_there = |name: &&str| self.out.join(name).is_dir();
-        NAMES.into_iter().filter(is_there)
+    /// Whether there are traces of a witness.
+    pub fn has(&self, name: &str) -> bool {
+        self.out.join(name).is_dir()
     }
 }
 

@@ -7,34 +7,15 @@ use llorch_model::Cpu;
 use llorch_parity::Trace;
 use ndarray::IxDyn;
 
-use super::{Witness, ours};
+use super::Witness;
+use crate::checkpoints::{isolated, propagated, sites};
 use crate::model_dir::ModelDir;
+use crate::port::{Port, Rooms};
 use crate::references::{CaseTraces, References};
 
 /// What our own column is called, and the first witness's.
 pub const OURS: &str = "llorch";
 pub const HF: &str = "hf";
-
-/// The kinds of site in the order of execution.
-const KINDS: [&str; 17] = [
-    "embed",
-    "ln_1",
-    "attn.q",
-    "attn.k",
-    "attn.v",
-    "attn.cache.k",
-    "attn.cache.v",
-    "attn.scores",
-    "attn.probs",
-    "attn.out",
-    "ln_2",
-    "mlp.fc",
-    "mlp.act",
-    "mlp.out",
-    "h",
-    "ln_f",
-    "logits",
-];
 
 /// One kind of site, over all calls and layers of the cases that witnesses were run on.
 pub struct Table {
@@ -67,12 +48,7 @@ pub fn tables(
         .iter()
         .flat_map(|witness| witness.traces.keys().map(|(case, _)| case))
         .collect();
-    let layers: Vec<usize> = witnesses
-        .iter()
-        .flat_map(|witness| witness.about.layers.iter().copied())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let rooms = Rooms::new(model, &cpu, true)?;
     let mut tables = Vec::new();
     for basis in ["isolated", "propagated"] {
         let mut runs = Vec::new();
@@ -89,8 +65,13 @@ pub fn tables(
                 continue;
             }
             let ours = match basis {
-                "isolated" => ours::isolated(model, &cpu, traces, &layers)?,
-                _ => ours::propagated(model, &cpu, traces)?,
+                "isolated" => isolated::trace(&rooms, traces, model.config.n_layer())?,
+                _ => {
+                    let whole = rooms
+                        .model()
+                        .context("expected a whole model, found a part")?;
+                    propagated::trace(whole, traces, |_| true)?
+                }
             };
             runs.push(Run {
                 traces,
@@ -98,7 +79,7 @@ pub fn tables(
                 theirs,
             });
         }
-        for kind in KINDS {
+        for kind in sites::kinds() {
             tables.extend(table(basis, kind, &runs)?);
         }
     }
@@ -256,11 +237,7 @@ fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// `3/h.1.attn.q` is `attn.q`; a block's output is `h`.
+/// `3/h.1.attn.q` is `attn.q`.
 fn kind_of(name: &str) -> &str {
-    let site = name.split_once('/').map_or(name, |(_call, site)| site);
-    match site.strip_prefix("h.") {
-        None => site,
-        Some(rest) => rest.split_once('.').map_or("h", |(_layer, kind)| kind),
-    }
+    sites::kind(name.split_once('/').map_or(name, |(_call, site)| site))
 }

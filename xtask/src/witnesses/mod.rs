@@ -2,7 +2,6 @@
 
 pub mod make;
 pub mod matrix;
-mod ours;
 pub mod page;
 #[cfg(test)]
 mod tests;
@@ -87,6 +86,12 @@ impl Witness {
             "{shown}: the manifest is of {}, witness.json of {}",
             manifest.witness(),
             about.name
+        );
+        let layers = model.config.n_layer();
+        ensure!(
+            about.layers.iter().all(|layer| *layer < layers),
+            "{shown}: witness.json: expected layers under {layers}, found {:?}",
+            about.layers
         );
         let (expected, found) = (references.manifest.sha256(), &about.references_sha256);
         ensure!(

@@ -10,10 +10,9 @@ use anyhow::{Context, Result};
 
 use super::matrix::{OURS, Table};
 use super::{About, Floor, Witness};
+use crate::checkpoints::sites::HIDDEN;
+use crate::model_dir::relative;
 use crate::root;
-
-/// The tolerance of checkpoints 2 to 7: a witness whose own error is above it cannot judge there.
-const HIDDEN: f64 = 1e-4;
 
 /// Writes the part about a model into the page, or compares it with what is there.
 ///
@@ -26,7 +25,8 @@ pub fn publish(
     check: bool,
 ) -> Result<ExitCode> {
     let path = path();
-    let shown = path.display();
+    let shown = relative(path.clone());
+    let shown = shown.display();
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
     let made = replaced(&page, model, witnesses, tables).with_context(|| format!("{shown}"))?;
     if check {
@@ -133,6 +133,7 @@ fn described(witnesses: &[Witness]) -> String {
 /// What a witness can judge, where its own errors are above the tolerance at some sites.
 fn limits(about: &About) -> String {
     let sites = || about.floor.values().flatten();
+    // A witness whose own error is above the tolerance cannot judge there.
     let (near, far): (Vec<_>, Vec<_>) = sites().partition(|(_, floor)| floor.worst <= HIDDEN);
     let worst = |a: &Floor, b: &Floor| a.worst.total_cmp(&b.worst);
     let Some((site, most)) = far.iter().max_by(|(_, a), (_, b)| worst(a, b)) else {
