@@ -35,7 +35,6 @@ from traces import (
     write_manifest,
     write_phase,
 )
-
 from witnesses.common import Fed, Folder, Witness
 
 # The program of each.
@@ -217,7 +216,7 @@ def write(session: Session, folder: pathlib.Path) -> None:
 def read(session: Session, folder: pathlib.Path, manifest: dict) -> dict[str, dict[str, Tensors]]:
     """The committed traces, in the form of Session.run's."""
     if sorted(case["name"] for case in manifest["cases"]) != sorted(given.name for given in session.cases):
-        raise Refusal(f"{folder}: other cases than {[given.name for given in session.cases]}")
+        raise Damage(f"{folder}: other cases than {[given.name for given in session.cases]}")
     files = {case["name"]: case["files"] for case in manifest["cases"]}
     return {
         given.name: {basis: read_phase(folder, files[given.name].get(basis, [])) for basis in session.bases}
@@ -229,11 +228,23 @@ def form(tensors: Tensors) -> dict:
     return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
 
 
-def check(session: Session, folder: pathlib.Path) -> int:
-    """Names, shapes and masks exactly; errors against the truth, by kind of site, within a factor."""
-    manifest = verify(folder)
+class Damage(Exception):
+    """Committed files that are not what was written: no reason to call a witness absent."""
+
+
+def undamaged(folder: pathlib.Path) -> dict:
+    """The manifest of traces, every file hashed."""
+    try:
+        manifest = verify(folder)
+    except Refusal as refusal:
+        raise Damage(refusal) from refusal
     if manifest.get("about") != {"file": "witness.json", "sha256": sha256(folder / "witness.json")}:
-        raise Refusal(f"{folder / 'witness.json'}: its hash is not the manifest's")
+        raise Damage(f"{folder / 'witness.json'}: its hash is not the manifest's")
+    return manifest
+
+
+def check(session: Session, folder: pathlib.Path, manifest: dict) -> int:
+    """Names, shapes and masks exactly; errors against the truth, by kind of site, within a factor."""
     about = json.loads((folder / "witness.json").read_text(encoding="utf-8"))
     committed, (fresh, now) = read(session, folder, manifest), session.run()
 
@@ -285,11 +296,15 @@ def main() -> int:
     transformers.logging.disable_progress_bar()
     torch.set_grad_enabled(False)
     try:
-        session = Session(options)
         if options.command == "write":
-            write(session, options.out)
+            write(Session(options), options.out)
             return 0
-        return check(session, options.out)
+        # Before the witness is made, which may not be possible here.
+        manifest = undamaged(options.out)
+        return check(Session(options), options.out, manifest)
+    except Damage as damage:
+        print(f"FAIL  {options.witness}: {damage}", file=sys.stderr)
+        return 1
     except Refusal as refusal:
         print(f"witness.py: {refusal}", file=sys.stderr)
         return 2
