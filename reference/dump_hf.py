@@ -2,7 +2,7 @@
 
     python reference/dump_hf.py --case two-tokens --out dump.safetensors [--keep REGEX] [--inject NAME] [--dtype DTYPE]
 
-NAME is one of injections.py's. On the embedded model.
+NAME is one of injections/catalogue.py's. On the embedded model.
 """
 
 import argparse

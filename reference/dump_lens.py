@@ -7,10 +7,9 @@ Weights go in as they are: from_pretrained would fold normalisations into what f
 the stream, and the activations would rightly be others.
 """
 
-import argparse
 import pathlib
-import re
 
+import dumps
 import numpy
 import torch
 from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -48,21 +47,14 @@ def dump(model: HookedTransformer, tokens: torch.Tensor) -> dict[str, numpy.ndar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=pathlib.Path, default="fixtures/tiny")
-    parser.add_argument("--case", default="two-tokens")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--keep", type=re.compile, default=re.compile(""), help="the names to keep")
+    parser = dumps.parser(__doc__)
     parser.add_argument("--swap", action="store_true", help="exchange keys and values")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    reference = pathlib.Path("fixtures/refs") / options.model.name / f"{options.case}.hf.npz"
-    tokens = torch.from_numpy(numpy.load(reference)["0/tokens"])
     model = lens(options.model)
     if options.swap:
         swap_keys_and_values(model)
-    kept = {name: tensor for name, tensor in dump(model, tokens).items() if options.keep.search(name)}
-    numpy.savez_compressed(options.out, **kept)
+    dumps.write(options, lambda tokens: dump(model, torch.from_numpy(tokens)))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ Needs reference/peers/llama.txt beside requirements.txt. Names and axes are llam
 fastest axis first, are turned round here as numpy has them, and nothing else is changed.
 """
 
-import argparse
 import ctypes
 import pathlib
-import re
 import tempfile
 
+import dumps
 import numpy
 from llama_cpp import llama_cpp as c
 from peers.llama_gguf import convert
@@ -88,17 +87,8 @@ def dump(folder: pathlib.Path, tokens: list[int]) -> dict[str, numpy.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=pathlib.Path, default="fixtures/tiny")
-    parser.add_argument("--case", default="two-tokens")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--keep", type=re.compile, default=re.compile(""), help="the names to keep")
-    options = parser.parse_args()
-    reference = pathlib.Path("fixtures/refs") / options.model.name / f"{options.case}.hf.npz"
-    tokens = numpy.load(reference)["0/tokens"]
-    tensors = dump(options.model, tokens[0].tolist())
-    kept = {name: tensor for name, tensor in tensors.items() if options.keep.search(name)}
-    numpy.savez_compressed(options.out, **kept)
+    options = dumps.parser(__doc__).parse_args()
+    dumps.write(options, lambda tokens: dump(options.model, tokens[0].tolist()))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python reference/inject_bugs.py [NAME ...] [--keep REGEX]
 
-The mistakes (injections.py) are written from their descriptions, on PyTorch modules; compare's explanations are
+The mistakes (injections/) are written from their descriptions, on PyTorch modules; compare's explanations are
 written elsewhere, in Rust, on arrays. Exit code 1 where the bars of docs/porting.md are missed: the right cause alone or
 in a set of at most three for nine in ten of the known mistakes; no cause called certain for those that nobody
-knows; of two mistakes at once never a third called certain.
+knows, which must FAIL all the same; of two mistakes at once never a third called certain.
 """
 
 import argparse
@@ -89,8 +89,12 @@ def row(name: str, site: str, ids: list[str], outcome: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="the mistakes to inject, if not all")
-    parser.add_argument("--keep", type=re.compile, default=re.compile(""), help="the tensors that dumps have, if not all")
+    parser.add_argument(
+        "--keep", type=re.compile, default=re.compile(""), help="the tensors that dumps have, if not all"
+    )
     options = parser.parse_args()
+    if strange := set(options.names) - (KNOWN.keys() | UNKNOWN.keys() | PAIRS.keys()):
+        parser.error(f"expected names of mistakes in injections/catalogue.py, found {', '.join(sorted(strange))}")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         bench, dump = Bench(), pathlib.Path(scratch) / "dump.safetensors"
@@ -104,7 +108,7 @@ def main() -> None:
 
 def run(judge: Callable, wanted: Callable) -> bool:
     """Injects what is wanted, prints a line each; whether a bar is missed."""
-    known, right, others, wrong = 0, 0, 0, 0
+    known, right, others, wrong, unseen = 0, 0, 0, 0, 0
     for name in filter(wanted, KNOWN):
         inject, expected, case = KNOWN[name]
         site, ids, _ = judge([inject], case)
@@ -117,12 +121,13 @@ def run(judge: Callable, wanted: Callable) -> bool:
         if wanted(name):
             site, ids, is_certain = judge(injections, case)
             is_wrong = is_certain and not expected & set(ids)
-            others, wrong = others + 1, wrong + is_wrong
-            outcome = "first of two" if is_certain else "nothing certain"
+            is_seen = "/" in site
+            others, wrong, unseen = others + 1, wrong + is_wrong, unseen + (not is_seen)
+            outcome = "first of two" if is_certain else "nothing certain" if is_seen else "NOT SEEN"
             row(name, site, ids, "WRONGLY CERTAIN" if is_wrong else outcome)
     print(f"\n{right} of {known} known mistakes: the right cause, alone or in a set of at most 3")
-    print(f"{others} unknown mistakes and pairs of mistakes: {wrong} wrong causes called certain")
-    return wrong > 0 or right < 0.9 * known
+    print(f"{others} unknown mistakes and pairs of mistakes: {wrong} wrong causes called certain, {unseen} not seen")
+    return wrong > 0 or unseen > 0 or right < 0.9 * known
 
 
 if __name__ == "__main__":
