@@ -3,7 +3,8 @@
     python witness.py write --witness NAME --model DIR --refs DIR --out DIR [--tinygrad PATH]
     python witness.py check --witness NAME --model DIR --refs DIR --out DIR [--tinygrad PATH]
 
-Propagated, a witness runs on the case's tokens alone; isolated, each of its modules runs on what `hf` stored. Exit
+Propagated, a witness runs on the case's tokens alone; isolated, each of its modules runs on what `hf` stored. Where
+tokens are generated it is fed those that `hf` chose, and says at each step which it would have chosen itself. Exit
 codes: 0 done, 1 the traces are not what the witness gives, 2 something is missing or not supported.
 """
 
@@ -20,6 +21,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a model is a folder; nothing here may ask 
 
 import torch
 import transformers
+from cases import probabilities
 from check import ratio
 from recorder import isolated_inputs
 from traces import (
@@ -42,9 +44,10 @@ WITNESSES = {
     "hf-sdpa": "hf_sdpa", "tinygrad": "tinygrad_gpt2", "llama-cpp": "llama_cpp_gpt2", "mlx": "mlx_gpt2",
     "onnxruntime": "onnx_units",
 }  # fmt: skip
-# Not every case again: two calls through one cache with two rows, and the smallest.
-CASES = {"whole": ["two-tokens", "chunks"], "attention-half": ["attention"]}
+# Not every case again: two calls through one cache with two rows, and the smallest; and what is chosen from logits.
+CASES = {"whole": ["two-tokens", "chunks", "greedy", "sampling"], "attention-half": ["attention"]}
 BASES = ("isolated", "propagated")
+CHOSEN = ("greedy", "sampling")
 FACTOR = 2.0
 
 
@@ -58,9 +61,10 @@ class Given:
 
     def __init__(self, folder: pathlib.Path, entry: dict, layers: int, shown: list[int]):
         self.name, self.entry, self.shown = entry["name"], entry, shown
-        self.is_whole = entry["selection"] == "all"
+        self.selection = entry["selection"]
+        self.is_whole = self.selection == "all"
         self.hf = read_phase(folder, entry["files"]["hf"])
-        self.deltas = {basis: read_phase(folder, entry["files"][basis]) for basis in BASES}
+        self.deltas = {basis: read_phase(folder, entry["files"].get(basis, [])) for basis in BASES}
         self.calls, self.layers = range(len(entry["calls"])), layers
 
     def fed(self, call: int) -> Fed:
@@ -75,9 +79,31 @@ class Given:
     def has(self, basis: str, name: str) -> bool:
         return name in self.deltas[basis]
 
+    def bases(self, witness: Witness) -> list[str]:
+        """What a witness can be run on."""
+        of_case = BASES[1:] if self.selection in CHOSEN else BASES
+        return [basis for basis in of_case if getattr(witness, basis)]
+
+
+def chosen(witness: Witness, given: Given) -> Tensors:
+    """The last logits after the prompt and after each token that `hf` generated, and what comes of them.
+
+    Where the choice at every step is the token that was fed, generating alone would have given the same.
+    """
+    prompt, ids = given.hf["0/tokens"], given.hf.get("generated")
+    fed = [prompt] if ids is None else [prompt, *ids[:, :-1].split(1, dim=1)]
+    calls = witness.propagated([tokens.numpy() for tokens in fed])
+    last = [torch.from_numpy(sites["logits"][:, -1].copy()) for sites in calls]
+    tensors = {f"{step}/logits_last": logits for step, logits in enumerate(last)}
+    if given.selection == "sampling":
+        return tensors | probabilities(last[0])
+    return tensors | {"generated": torch.stack([logits.argmax(-1) for logits in last], dim=1)}
+
 
 def run(witness: Witness, given: Given, basis: str) -> Tensors:
     """What the witness gives of a case, `<call>/<site>`; exactly what it says it shows."""
+    if given.selection in CHOSEN:
+        return chosen(witness, given)
     if basis == "propagated":
         tokens = [given.hf[f"{call}/tokens"].numpy() for call in given.calls]
         calls, kinds = witness.propagated(tokens), witness.propagated_kinds
@@ -106,15 +132,17 @@ Errors = dict[str, list[torch.Tensor]]
 
 
 def add_errors(errors: Errors, given: Given, basis: str, tensors: Tensors) -> None:
-    """Errors against the truth by site, in units of max(1, |hf|), without what is masked."""
+    """Errors against the truth by site, in units of max(1, |hf|), without what is masked; ids have none."""
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            continue
         mask = torch.isneginf(given.hf[name])
         if not torch.equal(mask, torch.isneginf(tensor)):
             raise AssertionError(f"{given.name} {basis}: {name} has another mask")
         error = (tensor.double() - given.truth(basis, name)) / given.hf[name].double().abs().clamp(min=1)
         if not torch.isfinite(error[~mask]).all():
             raise AssertionError(f"{given.name} {basis}: {name} is not finite")
-        errors.setdefault(name.split("/")[1], []).append(error[~mask])
+        errors.setdefault(name.split("/")[-1], []).append(error[~mask])
 
 
 def figures(errors: Errors) -> dict[str, dict[str, float]]:
@@ -149,22 +177,23 @@ class Session:
                 raise Refusal(f"{options.refs}: made from another model: {part} differs")
         folder = Folder(options.model, self.references["kind"], options.tinygrad)
         self.witness = importlib.import_module(f"witnesses.{WITNESSES[self.name]}").open_witness(folder)
-        self.bases = [basis for basis in BASES if getattr(self.witness, basis)]
         layers = folder.config["n_layer"]
         self.shown = layers_of(self.references, layers)
         entries = {entry["name"]: entry for entry in self.references["cases"]}
-        self.cases = [Given(options.refs, entries[name], layers, self.shown) for name in CASES[folder.kind]]
+        given = [Given(options.refs, entries[name], layers, self.shown) for name in CASES[folder.kind]]
+        self.cases = [case for case in given if case.bases(self.witness)]
         self.references_sha256 = sha256(options.refs / "manifest.json")
 
     def run(self) -> tuple[dict[str, dict[str, Tensors]], dict[str, Errors]]:
         """The traces by case and basis, and their errors by basis."""
         traces: dict = {
-            given.name: {basis: run(self.witness, given, basis) for basis in self.bases} for given in self.cases
+            given.name: {basis: run(self.witness, given, basis) for basis in given.bases(self.witness)}
+            for given in self.cases
         }
         return traces, self.errors(traces)
 
     def errors(self, traces: dict[str, dict[str, Tensors]]) -> dict[str, Errors]:
-        errors: dict[str, Errors] = {basis: {} for basis in self.bases}
+        errors: dict[str, Errors] = {basis: {} for basis in BASES if getattr(self.witness, basis)}
         for given in self.cases:
             for basis, tensors in traces[given.name].items():
                 add_errors(errors[basis], given, basis, tensors)
@@ -197,7 +226,7 @@ def write(session: Session, folder: pathlib.Path) -> None:
     entries = []
     for given in session.cases:
         name, stored = given.name, traces[given.name]
-        files = {basis: write_phase(folder, name, basis, stored[basis]) for basis in session.bases}
+        files = {basis: write_phase(folder, name, basis, tensors) for basis, tensors in stored.items()}
         entries.append({key: value for key, value in given.entry.items() if key != "files"} | {"files": files})
         size = sum((folder / entry["file"]).stat().st_size for basis in files.values() for entry in basis)
         print(f"{session.name:12} {name:12}{sum(map(len, stored.values())):6} tensors{size / 1e6:8.2f} MB", flush=True)
@@ -219,7 +248,9 @@ def read(session: Session, folder: pathlib.Path, manifest: dict) -> dict[str, di
         raise Damage(f"{folder}: other cases than {[given.name for given in session.cases]}")
     files = {case["name"]: case["files"] for case in manifest["cases"]}
     return {
-        given.name: {basis: read_phase(folder, files[given.name].get(basis, [])) for basis in session.bases}
+        given.name: {
+            basis: read_phase(folder, files[given.name].get(basis, [])) for basis in given.bases(session.witness)
+        }
         for given in session.cases
     }
 
@@ -256,15 +287,15 @@ def check(session: Session, folder: pathlib.Path, manifest: dict) -> int:
     ):
         failures.append(f"witness.json: {key} is {said.get(key)}, not {here.get(key)}")
     for given in session.cases:
-        for basis in session.bases:
-            if form(committed[given.name][basis]) != form(fresh[given.name][basis]):
+        for basis, tensors in fresh[given.name].items():
+            if form(committed[given.name][basis]) != form(tensors):
                 failures.append(f"{given.name} {basis}: tensors are missing, extra or of another form")
     if not failures:
         then = session.errors(committed)
         if about["floor"] != session.about(then)["floor"]:
             failures.append("witness.json: the floor is not that of the traces")
         worst = 1.0
-        for basis in session.bases:
+        for basis in then:
             before, after = by_kind(then[basis]), by_kind(now[basis])
             for site, error in before.items():
                 factor = max(ratio(error, after[site]), ratio(after[site], error))

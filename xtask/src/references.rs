@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use llorch_parity::{Case, Manifest, ManifestError, Tensor, Trace, TraceError, sha256_hex};
 use ndarray::{Array, Dimension};
 
 use crate::cases;
+use crate::checkpoints::Basis;
 use crate::model_dir::ModelDir;
 use crate::root;
+use crate::witnesses::Testimony;
 
 /// A model's references, every file read and hashed.
 pub struct References {
@@ -21,14 +24,34 @@ pub struct References {
 /// One case with its traces.
 pub struct CaseTraces {
     pub case: Case,
-    pub witness: Trace,
+    /// What `hf` gave. Components are fed with it, whoever judges.
+    pub witness: Arc<Trace>,
     /// float64 modules on the witness's own inputs, minus the witness.
-    pub isolated: Option<Trace>,
+    pub isolated: Option<Arc<Trace>>,
     /// The whole model in float64, minus the witness.
-    pub propagated: Option<Trace>,
+    pub propagated: Option<Arc<Trace>>,
+    /// What another implementation gave, where that one judges in the place of `hf`.
+    pub testimony: Option<Testimony>,
 }
 
 impl CaseTraces {
+    /// What is right, as the one who judges has it.
+    pub fn expected(&self, basis: Basis) -> &Trace {
+        match &self.testimony {
+            Some(testimony) => testimony.trace(basis),
+            None => &self.witness,
+        }
+    }
+
+    /// The truth less what `hf` gave. Another's own errors are its witness.json's to tell: no R is taken of them.
+    pub fn truths(&self, basis: Basis) -> Option<&Trace> {
+        match (&self.testimony, basis) {
+            (Some(_), _) => None,
+            (None, Basis::Isolated) => self.isolated.as_deref(),
+            (None, _) => self.propagated.as_deref(),
+        }
+    }
+
     /// What the whole model gives in float64: the witness's tensor with its difference added.
     ///
     /// # Errors
@@ -96,9 +119,10 @@ impl References {
                     present.then(|| part(name)).transpose()
                 };
                 Ok(CaseTraces {
-                    witness: part("hf")?,
-                    isolated: optional("isolated")?,
-                    propagated: optional("propagated")?,
+                    witness: Arc::new(part("hf")?),
+                    isolated: optional("isolated")?.map(Arc::new),
+                    propagated: optional("propagated")?.map(Arc::new),
+                    testimony: None,
                     case: case.clone(),
                 })
             })

@@ -57,7 +57,8 @@ pub fn run(catalogue: &Catalogue, port: &dyn Port) -> Option<Caught> {
     let run = Run {
         port,
         model: catalogue.model,
-        references: &catalogue.references,
+        cases: &catalogue.references.cases,
+        missing: &catalogue.references.missing,
         refs_command: format!(
             "cargo xtask refs --model {}",
             catalogue.model.path.display()

@@ -4,15 +4,15 @@ use anyhow::{Context, Result, ensure};
 use llorch_parity::{Choice, Expectation, Judge, Key, Tensor};
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayView3, Axis};
 
-use super::Run;
 use super::propagated::{all_tokens, last_logits_of, last_of_steps, stored_last};
+use super::{Basis, Run};
 use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// Compares the greedy token of every row: after each case's tokens, and after each step of those that
 /// were generated.
 pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
-    for traces in &run.references.cases {
+    for traces in run.cases {
         let case = &traces.case;
         let stepwise = last_of_steps(model, traces)?;
         let tokens = all_tokens(traces)?;
@@ -86,13 +86,14 @@ impl Place {
     }
 
     fn logits(&self, traces: &CaseTraces) -> Result<Logits> {
+        let witness = traces.expected(Basis::Propagated);
         Ok(match self {
             Place::Step(name) => Logits {
-                witness: traces.witness.array(name)?.to_owned(),
+                witness: witness.array(name)?.to_owned(),
                 truth: traces.truth(name)?,
             },
             Place::LastOf(name) => Logits {
-                witness: last(traces.witness.array(name)?)?,
+                witness: last(witness.array(name)?)?,
                 truth: last(traces.truth(name)?.view())?,
             },
         })
@@ -107,6 +108,10 @@ fn last<T: Clone>(all: ArrayView3<T>) -> Result<Array2<T>> {
 }
 
 fn places(traces: &CaseTraces) -> Vec<Place> {
+    // A witness of components alone has no logits to choose from.
+    if traces.expected(Basis::Propagated).is_empty() {
+        return Vec::new();
+    }
     match traces.case.selection.as_str() {
         "all" | "selected" => {
             let last = traces.case.calls.len().saturating_sub(1);

@@ -5,17 +5,20 @@ use llorch_model::{Error, Tokenizer};
 use llorch_parity::{Choice, Expectation, Judge, Key, Reference, Rule, Tensor};
 use ndarray::{Array1, ArrayView2, Ix2};
 
-use super::Run;
 use super::choices::{choose, greedy};
 use super::propagated::{all_tokens, generated_steps, ids, last_logits_of, last_of_steps};
+use super::{Basis, Run};
 use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// Generates from every prompt, and encodes and decodes every text.
 pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
-    for traces in &run.references.cases {
+    for traces in run.cases {
         if traces.case.selection == "greedy" {
             generated(model, traces, judge)?;
+        }
+        if traces.testimony.is_some() {
+            continue;
         }
         match &traces.case.text {
             Some(_) => match Tokenizer::open(&run.model.path) {
@@ -39,7 +42,8 @@ pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
 /// recomputes everything at every step.
 fn generated(model: &dyn Model, traces: &CaseTraces, judge: &mut Judge) -> Result<()> {
     let case = &traces.case;
-    let (prompts, reference) = (all_tokens(traces)?, ids(&traces.witness, "generated")?);
+    let expected = traces.expected(Basis::Propagated);
+    let (prompts, reference) = (all_tokens(traces)?, ids(expected, "generated")?);
     let stepwise = last_of_steps(model, traces)?;
     for row in 0..case.batch {
         let prompt = prompts.row(row).to_vec();
@@ -48,7 +52,7 @@ fn generated(model: &dyn Model, traces: &CaseTraces, judge: &mut Judge) -> Resul
         for (step, (&ours, &reference)) in ours.iter().zip(reference.row(row)).enumerate() {
             let name = format!("{step}/logits_last");
             let own = stepwise.array::<f32, Ix2>(&name)?;
-            let witness = traces.witness.array::<f32, Ix2>(&name)?;
+            let witness = expected.array::<f32, Ix2>(&name)?;
             let choice = Choice {
                 reference: reference.into(),
                 ..choose(
@@ -116,7 +120,12 @@ pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
         let keys = (0..steps).map(|step| id_key(traces, row, step));
         expected.extend(keys.map(|key| Expectation::choice(key, "ids")));
     }
-    for row in 0..case.text.as_ref().map_or(0, Vec::len) {
+    // Text is the tokenizer's, which another implementation of the model says nothing of.
+    let texts = match &traces.testimony {
+        Some(_) => 0,
+        None => case.text.as_ref().map_or(0, Vec::len),
+    };
+    for row in 0..texts {
         let keys = text_keys(traces, row).into_iter();
         // Ids that a model chose need not be those its text is encoded as.
         for key in keys.take(if greedy { 1 } else { 2 }) {

@@ -8,7 +8,7 @@ use ndarray::{Array4, Axis, concatenate};
 
 use super::inputs::Inputs;
 use super::pieces::{Cut, part};
-use super::{Recorder, Run, identical, sites};
+use super::{Basis, Recorder, Run, identical, sites};
 use crate::port::{Attended, CacheSize, OnHeads, OnStream, Port};
 use crate::references::CaseTraces;
 
@@ -16,7 +16,7 @@ use crate::references::CaseTraces;
 pub fn run(checkpoint: usize, run: &Run, judge: &mut Judge) -> Result<()> {
     let layers = run.model.config.n_layer();
     let components = components(checkpoint, run.port, layers)?;
-    for traces in &run.references.cases {
+    for traces in run.cases {
         let case = &traces.case.name;
         let names = sites::names(checkpoint, traces, layers);
         if names.is_empty() {
@@ -28,7 +28,8 @@ pub fn run(checkpoint: usize, run: &Run, judge: &mut Judge) -> Result<()> {
             ours.with_context(|| format!("case {case}"))
         };
         let whole = ours(Cut::Whole)?;
-        judge.compare_case(case, &whole, &traces.witness, traces.isolated.as_ref());
+        let basis = Basis::Isolated;
+        judge.compare_case(case, &whole, traces.expected(basis), traces.truths(basis));
         let again = ours(Cut::Whole)?;
         identical(judge, &format!("{case}, again"), &whole, &again);
         let pieces = ours(Cut::Positions)?;

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::explain;
 use crate::model_dir::ModelDir;
 use crate::port::Port;
-use crate::references::References;
+use crate::references::CaseTraces;
 
 pub use recorder::Recorder;
 pub use sites::rule;
@@ -84,7 +84,10 @@ pub struct Run<'a> {
     /// The implementation that is judged.
     pub port: &'a dyn Port,
     pub model: &'a ModelDir,
-    pub references: &'a References,
+    /// What it is judged by.
+    pub cases: &'a [CaseTraces],
+    /// What is not there of the references.
+    pub missing: &'a [String],
     /// What makes them anew.
     pub refs_command: String,
     pub evidence: Evidence,
@@ -93,10 +96,15 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Judges one checkpoint.
     pub fn judge(&self, checkpoint: Checkpoint) -> Judgement {
+        self.judge_with(checkpoint, |_| ())
+    }
+
+    /// Judges one checkpoint, with what else the judge is to know.
+    pub fn judge_with(&self, checkpoint: Checkpoint, tell: impl FnOnce(&mut Judge)) -> Judgement {
         let expected = sites::expectations(checkpoint.number, self);
         let hint = format!("`{}` makes it", self.refs_command);
         let mut judge = Judge::new(expected, &hint);
-        for missing in &self.references.missing {
+        for missing in self.missing {
             judge.absent(format!("{missing} among the references"), &hint);
         }
         let missing = self.missing_weights(checkpoint.number);
@@ -109,6 +117,7 @@ impl Run<'_> {
                 None => judge.broken(explain(&error)),
             }
         }
+        tell(&mut judge);
         judge.finish(self.evidence.clone())
     }
 

@@ -1,16 +1,16 @@
 //! Checkpoints 7 to 9: the whole model on the tokens alone.
 
 use anyhow::Result;
-use llorch_parity::{Expectation, Judge, Key, Rule, Tensor, Trace};
+use llorch_parity::{Expectation, Judge, Key, Tensor, Trace};
 use ndarray::{Array2, Array3, ArrayView2, Axis, Ix2, Ix3, Slice, concatenate};
 
-use super::{Recorder, Run, identical, sites};
+use super::{Basis, Recorder, Run, identical, sites};
 use crate::port::Model;
 use crate::references::CaseTraces;
 
 /// Compares every case with the witness, and with other ways to run the same tokens.
 pub fn run(checkpoint: usize, model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
-    for traces in &run.references.cases {
+    for traces in run.cases {
         let case = &traces.case.name;
         if checkpoint == 9 {
             last(model, traces, judge)?;
@@ -23,9 +23,10 @@ pub fn run(checkpoint: usize, model: &dyn Model, run: &Run, judge: &mut Judge) -
         let wanted = |name: &str| names.iter().any(|wanted| wanted == name);
         let record = || trace(model, traces, wanted);
         let ours = record()?;
-        judge.compare_case(case, &ours, &traces.witness, traces.propagated.as_ref());
+        let basis = Basis::Propagated;
+        judge.compare_case(case, &ours, traces.expected(basis), traces.truths(basis));
         identical(judge, &format!("{case}, again"), &ours, &record()?);
-        if checkpoint == 8 {
+        if checkpoint == 8 && traces.testimony.is_none() {
             chunkings(model, traces, &ours, judge)?;
         }
     }
@@ -99,9 +100,11 @@ fn logits(model: &dyn Model, tokens: ArrayView2<u32>, chunk: usize) -> Result<Ar
 /// The last-position logits that checkpoint 9 expects of a case: those that were stored as such.
 pub fn last_logits(traces: &CaseTraces) -> Vec<Expectation> {
     stored_last(traces)
-        .map(|name| {
+        .map(|name| (sites::rule(9, &name), name))
+        .filter(|(rule, name)| sites::is_judged(traces, 9, name, *rule))
+        .map(|(rule, name)| {
             let key = Key::new(&traces.case.name, name);
-            Expectation::tensor(key, "logits_last", Rule::within(sites::LOGITS))
+            sites::expectation(traces, key, "logits_last", rule)
         })
         .collect()
 }
@@ -133,13 +136,11 @@ fn last(model: &dyn Model, traces: &CaseTraces, judge: &mut Judge) -> Result<()>
     let run = format!("{}, last row of all logits", case.name);
     judge.identical(&run, &Tensor::from(last), &Tensor::from(row));
 
-    let ours = last_of_steps(model, traces)?;
-    judge.compare_case(
-        &case.name,
-        &ours,
-        &traces.witness,
-        traces.propagated.as_ref(),
-    );
+    if !last_logits(traces).is_empty() {
+        let (ours, basis) = (last_of_steps(model, traces)?, Basis::Propagated);
+        let (expected, truths) = (traces.expected(basis), traces.truths(basis));
+        judge.compare_case(&case.name, &ours, expected, truths);
+    }
     Ok(())
 }
 

@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 use llorch_model::Sampling;
-use llorch_parity::{Expectation, Judge, Key, Reference, Rule, Tensor, Trace};
+use llorch_parity::{Expectation, Judge, Key, Reference, Rule, Tensor};
 use ndarray::{Array1, Array2, ArrayView2, Ix2};
 
 use super::cut::{self, Errors};
 use super::propagated::{all_tokens, last_logits_of};
-use super::{Run, sites};
+use super::{Basis, Run, sites};
 use crate::port::Model;
 use crate::references::CaseTraces;
 
@@ -46,28 +46,24 @@ enum LogitsOf {
 impl LogitsOf {
     /// What a distribution is called, and pooled under: each basis has a truth, and so an R, of its own.
     fn kind(self, name: &str) -> String {
-        let basis = match self {
-            LogitsOf::Witness => "isolated",
-            LogitsOf::Ours => "propagated",
-        };
-        format!("{basis} {name}")
+        format!("{} {name}", self.basis().name())
     }
 
     fn key(self, case: &str, name: &str) -> Key {
         Key::new(case, self.kind(name))
     }
 
-    fn tolerance(self) -> f64 {
-        match self {
+    fn rule(self) -> Rule {
+        Rule::within(match self {
             LogitsOf::Witness => sites::PROBABILITIES,
             LogitsOf::Ours => sites::HIDDEN,
-        }
+        })
     }
 
-    fn truth(self, traces: &CaseTraces) -> Option<&Trace> {
+    fn basis(self) -> Basis {
         match self {
-            LogitsOf::Witness => traces.isolated.as_ref(),
-            LogitsOf::Ours => traces.propagated.as_ref(),
+            LogitsOf::Witness => Basis::Isolated,
+            LogitsOf::Ours => Basis::Propagated,
         }
     }
 
@@ -86,7 +82,7 @@ impl LogitsOf {
         ours: ArrayView2<f32>,
         truth: ArrayView2<f64>,
     ) -> Result<Errors> {
-        let witness = traces.witness.array::<f32, Ix2>(LOGITS)?;
+        let witness = traces.expected(self.basis()).array::<f32, Ix2>(LOGITS)?;
         let mut logit: f64 = 0.0;
         for (&truth, (&ours, &witness)) in truth.iter().zip(ours.iter().zip(witness)) {
             logit = logit.max((f64::from(ours) - truth).abs());
@@ -99,19 +95,44 @@ impl LogitsOf {
     }
 }
 
-const BOTH: [LogitsOf; 2] = [LogitsOf::Witness, LogitsOf::Ours];
+/// Those that are compared with what the one who judges has. Only `hf`'s own sampler ran on `hf`'s logits.
+fn sources(traces: &CaseTraces) -> &'static [LogitsOf] {
+    match &traces.testimony {
+        Some(_) => &[LogitsOf::Ours],
+        None => &[LogitsOf::Witness, LogitsOf::Ours],
+    }
+}
+
+/// The distributions that the one who judges can judge.
+fn judged(
+    traces: &CaseTraces,
+    from: LogitsOf,
+) -> impl Iterator<Item = &'static (&'static str, Sampling)> {
+    DISTRIBUTIONS
+        .iter()
+        .filter(move |(name, _)| sites::is_judged(traces, 11, name, from.rule()))
+}
+
+/// The distributions from a model's own logits, as a case's traces name them.
+pub fn tensors(traces: &CaseTraces) -> Vec<(String, Rule)> {
+    let distributions = of_sampling([traces]).flat_map(|_| &DISTRIBUTIONS);
+    let rule = LogitsOf::Ours.rule();
+    distributions
+        .map(|(name, _)| ((*name).to_owned(), rule))
+        .collect()
+}
 
 /// Compares every distribution, and which tokens each keeps.
 pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
-    for traces in of_sampling(&run.references.cases) {
+    for traces in of_sampling(run.cases) {
         let tokens = all_tokens(traces)?;
         let own = last_logits_of(model, tokens.view())?;
-        for from in BOTH {
+        for &from in sources(traces) {
             let logits = match from {
                 LogitsOf::Witness => traces.witness.array(LOGITS)?,
                 LogitsOf::Ours => own.view(),
             };
-            for (name, sampling) in &DISTRIBUTIONS {
+            for (name, sampling) in judged(traces, from) {
                 let key = from.key(&traces.case.name, name);
                 let ours = distribution(model, sampling, logits)?;
                 let tensor = Tensor::from(ours.view());
@@ -120,9 +141,11 @@ pub fn run(model: &dyn Model, run: &Run, judge: &mut Judge) -> Result<()> {
                 if cuts(sampling) && !kept(name, from, sampling, logits, &ours, traces, judge)? {
                     continue;
                 }
-                let reference = traces.witness.get(name).map(|witness| Reference {
+                let (expected, truths) =
+                    (traces.expected(from.basis()), traces.truths(from.basis()));
+                let reference = expected.get(name).map(|witness| Reference {
                     witness,
-                    delta: from.truth(traces).and_then(|truth| truth.get(name)),
+                    delta: truths.and_then(|truths| truths.get(name)),
                 });
                 judge.compare(&key, Some(&tensor), reference);
             }
@@ -142,7 +165,7 @@ fn kept(
     traces: &CaseTraces,
     judge: &mut Judge,
 ) -> Result<bool> {
-    let reference = traces.witness.array::<f32, Ix2>(name)?;
+    let reference = traces.expected(from.basis()).array::<f32, Ix2>(name)?;
     let truth = from.true_logits(traces)?;
     let errors = from.errors(traces, logits, truth.view())?;
     let mut settled = Vec::new();
@@ -187,11 +210,15 @@ fn cuts(sampling: &Sampling) -> bool {
 pub fn expectations(traces: &CaseTraces) -> Vec<Expectation> {
     let case = &traces.case;
     let mut expected = Vec::new();
-    for from in BOTH {
-        for (name, sampling) in of_sampling([traces]).flat_map(|_| &DISTRIBUTIONS) {
-            let rule = Rule::within(from.tolerance());
+    for &from in sources(traces) {
+        for (name, sampling) in of_sampling([traces]).flat_map(|_| judged(traces, from)) {
             let key = from.key(&case.name, name);
-            expected.push(Expectation::tensor(key, from.kind(name), rule));
+            expected.push(sites::expectation(
+                traces,
+                key,
+                from.kind(name),
+                from.rule(),
+            ));
             if cuts(sampling) {
                 let key = kept_key(from, &case.name, name);
                 let kind = format!("{} kept", from.kind(name));

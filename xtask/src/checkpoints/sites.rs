@@ -2,8 +2,9 @@
 
 use llorch_parity::{Expectation, Key, Rule};
 
-use super::Run;
+use super::{Basis, Run};
 use crate::references::CaseTraces;
+use crate::witnesses::Stance;
 
 /// The kind of a block's output.
 const BLOCK: &str = "h";
@@ -47,8 +48,8 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 /// Everything a checkpoint expects, in the order of execution.
 pub fn expectations(checkpoint: usize, run: &Run) -> Vec<Expectation> {
     let layers = run.model.config.n_layer();
-    let cases = run.references.cases.iter();
-    cases
+    run.cases
+        .iter()
         .flat_map(|traces| match checkpoint {
             1..=8 => of_calls(checkpoint, traces, layers),
             9 => super::propagated::last_logits(traces),
@@ -65,10 +66,38 @@ fn of_calls(checkpoint: usize, traces: &CaseTraces, layers: usize) -> Vec<Expect
         .into_iter()
         .map(|name| {
             let site = name.split_once('/').map_or(&name[..], |(_call, site)| site);
-            let (kind, rule) = (kind(site), rule(checkpoint, site));
-            Expectation::tensor(Key::new(&traces.case.name, &name), kind, rule)
+            let (kind, rule) = (kind(site), rule(checkpoint, &name));
+            expectation(traces, Key::new(&traces.case.name, &name), kind, rule)
         })
         .collect()
+}
+
+/// What is expected of a tensor: with its truth, where `hf` judges.
+pub fn expectation(
+    traces: &CaseTraces,
+    key: Key,
+    kind: impl Into<String>,
+    rule: Rule,
+) -> Expectation {
+    match traces.testimony {
+        Some(_) => Expectation::tensor_without_truth(key, kind, rule),
+        None => Expectation::tensor(key, kind, rule),
+    }
+}
+
+/// Whether the one who judges a case can judge a tensor of it; `hf` judges all.
+pub fn is_judged(traces: &CaseTraces, checkpoint: usize, name: &str, rule: Rule) -> bool {
+    let basis = basis(checkpoint);
+    let testimony = traces.testimony.as_ref();
+    testimony.is_none_or(|testimony| testimony.stance(basis, name, rule) == Stance::Judges)
+}
+
+/// What components are fed at a checkpoint, sampling from one's own logits included.
+pub fn basis(checkpoint: usize) -> Basis {
+    match checkpoint {
+        1..=6 => Basis::Isolated,
+        _ => Basis::Propagated,
+    }
 }
 
 /// The names of the tensors that one of the checkpoints 1 to 8 expects of a case; none where the case does
@@ -89,7 +118,23 @@ pub fn names(checkpoint: usize, traces: &CaseTraces, layers: usize) -> Vec<Strin
     };
     (first..count)
         .flat_map(|call| sites.iter().map(move |site| format!("{call}/{site}")))
+        .filter(|name| is_judged(traces, checkpoint, name, rule(checkpoint, name)))
         .collect()
+}
+
+/// The tensors that a checkpoint compares of a case, each with its rule; 10 and 12 compare choices.
+pub fn tensors(checkpoint: usize, traces: &CaseTraces, layers: usize) -> Vec<(String, Rule)> {
+    let names = match checkpoint {
+        1..=8 => names(checkpoint, traces, layers),
+        9 => super::propagated::stored_last(traces).collect(),
+        11 => return super::sampling::tensors(traces),
+        _ => Vec::new(),
+    };
+    let ruled = |name: String| {
+        let rule = rule(checkpoint, &name);
+        (name, rule)
+    };
+    names.into_iter().map(ruled).collect()
 }
 
 /// The sites of checkpoints 1 to 6 that a selection stores, with their inputs.
@@ -151,13 +196,13 @@ pub fn kind(site: &str) -> &str {
     }
 }
 
-/// How a site of one of the checkpoints 1 to 8 is compared.
-pub fn rule(checkpoint: usize, site: &str) -> Rule {
+/// How a tensor of one of the checkpoints 1 to 9 is compared.
+pub fn rule(checkpoint: usize, name: &str) -> Rule {
     match checkpoint {
         1 => Rule::within(LAYER_NORM),
         3 => Rule::exact(),
-        8 => Rule::within(LOGITS),
-        _ if site.ends_with("attn.scores") => Rule::within(HIDDEN).masked(),
+        8 | 9 => Rule::within(LOGITS),
+        _ if name.ends_with("attn.scores") => Rule::within(HIDDEN).masked(),
         _ => Rule::within(HIDDEN),
     }
 }

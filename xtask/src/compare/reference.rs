@@ -55,8 +55,8 @@ impl Call {
                 let delta = widened::<f32>(deltas?.get(&name)?)?;
                 (delta.shape() == witness.shape()).then_some(delta)
             };
-            let delta = delta_of(traces.propagated.as_ref());
-            let isolated = delta_of(traces.isolated.as_ref());
+            let delta = delta_of(traces.propagated.as_deref());
+            let isolated = delta_of(traces.isolated.as_deref());
             let known = delta.as_ref().or(isolated.as_ref());
             let rounding = known.map(|delta| {
                 let pairs = witness.iter().zip(delta);

@@ -16,6 +16,7 @@ use crate::checkpoints::{CHECKPOINTS, Checkpoint, Run};
 use crate::model_dir::{ModelDir, Place, relative};
 use crate::port::Rooms;
 use crate::references::{self, References};
+use crate::witnesses::quorum::{Opinion, Quorum};
 use crate::{explain, root};
 
 /// Runs the checkpoints in order and stops at the first that is not a PASS.
@@ -48,6 +49,8 @@ struct Row {
     checkpoint: Checkpoint,
     #[serde(flatten)]
     judgement: Judgement,
+    /// What the witnesses beside `hf` say.
+    opinions: Vec<Opinion>,
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -81,15 +84,21 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
     let run = Run {
         port: &rooms,
         model: &model,
-        references: &references,
+        cases: &references.cases,
+        missing: &references.missing,
         refs_command: refs_command(options),
         evidence: evidence(&model, &references),
     };
+    let quorum = Quorum::open(&model, &references);
     let mut rows: Vec<Row> = Vec::new();
     for checkpoint in CHECKPOINTS.into_iter().take(asked) {
+        let opinions = quorum.opinions(&run, checkpoint);
         let row = Row {
             checkpoint,
-            judgement: run.judge(checkpoint),
+            judgement: run.judge_with(checkpoint, |judge| {
+                quorum.weigh(checkpoint, &opinions, judge);
+            }),
+            opinions,
         };
         table.row(&row);
         let pass = row.judgement.verdict().is_pass();
@@ -108,12 +117,13 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
             "references": references.manifest.dir().display().to_string(),
             "witness": references.manifest.witness(),
             "versions": references.manifest.versions(),
+            "absent_witnesses": quorum.absent(),
             "asked": asked,
             "verdict": name(last.judgement.verdict()),
             "checkpoints": rows,
         }),
     )?;
-    table.foot(&rows, asked, &model);
+    table.foot(&rows, asked, &model, quorum.absent());
     if options.json {
         say!("{text}");
     }

@@ -1,11 +1,14 @@
 //! What `validate` prints.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use llorch_parity::{Judgement, KindSummary, Reason, Verdict};
 
 use super::{Row, name};
 use crate::checkpoints::Basis;
 use crate::model_dir::{ModelDir, relative};
 use crate::references::{References, versions};
+use crate::witnesses::quorum::{Absent, Opinion, Says};
 
 /// Failures and reasons that are printed; verdict.json has all.
 const SHOWN: usize = 5;
@@ -86,7 +89,7 @@ impl Table {
         findings(judgement);
     }
 
-    pub fn foot(&self, rows: &[Row], asked: usize, model: &ModelDir) {
+    pub fn foot(&self, rows: &[Row], asked: usize, model: &ModelDir, absent: &[Absent]) {
         if self.silent {
             return;
         }
@@ -100,9 +103,51 @@ impl Table {
             ratios(row);
         }
         say!("runs  pairs of runs that must be equal to the bit: again, in pieces, cached, alone");
+        witnesses(rows, absent);
         say!();
         say!("{}", verdict(rows, asked, model));
     }
+}
+
+/// Who judged beside `hf`, and of how many comparisons in its cases each made how many.
+fn witnesses(rows: &[Row], absent: &[Absent]) {
+    if rows.iter().any(|row| !row.opinions.is_empty()) {
+        say!("others beside hf who agree, each with its comparisons, of those in its cases:");
+    }
+    for row in rows.iter().filter(|row| !row.opinions.is_empty()) {
+        indented(&format!(
+            "{:>2}  {}",
+            row.checkpoint.number,
+            said(&row.opinions)
+        ));
+    }
+    if !absent.is_empty() {
+        say!("absent, and nothing stands in for them:");
+    }
+    for Absent { witness, because } in absent {
+        say!("      {witness}: {because}");
+    }
+}
+
+/// Those who agree, then the others by what they say.
+fn said(opinions: &[Opinion]) -> String {
+    let mut agree = Vec::new();
+    let mut others: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for opinion in opinions {
+        let (witness, sites, of) = (&*opinion.witness, opinion.sites, opinion.of);
+        match &opinion.says {
+            Says::Agrees if sites == of => agree.push(format!("{witness} {sites}")),
+            Says::Agrees => agree.push(format!("{witness} {sites} of {of}")),
+            Says::Dissents(_) => others.entry("DISSENT").or_default().push(witness),
+            Says::Abstains(because) => others.entry(because).or_default().push(witness),
+        }
+    }
+    if agree.is_empty() {
+        agree.push("none".to_owned());
+    }
+    let others = others.iter();
+    let others = others.map(|(says, names)| format!("; {says}: {}", names.join(", ")));
+    agree.join(", ") + &others.collect::<String>()
 }
 
 /// The sentence that everything comes down to.
@@ -126,7 +171,23 @@ fn verdict(rows: &[Row], asked: usize, model: &ModelDir) -> String {
         Basis::Isolated => ", isolated: each component on the reference's own inputs",
         Basis::Propagated | Basis::Both => "",
     };
-    format!("PASS: {passed} of {asked} on {}{basis}", model.name)
+    let by = judges(rows);
+    format!(
+        "PASS: {passed} of {asked} on {}{basis}; by {by}",
+        model.name
+    )
+}
+
+/// Everybody who judged.
+fn judges(rows: &[Row]) -> String {
+    let opinions = rows.iter().flat_map(|row| &row.opinions);
+    let agree = opinions.filter(|opinion| opinion.says == Says::Agrees);
+    let names: BTreeSet<&str> = agree.map(|opinion| &*opinion.witness).collect();
+    match names.len() {
+        0 => "hf alone".to_owned(),
+        1 => "hf and 1 other".to_owned(),
+        n => format!("hf and {n} others"),
+    }
 }
 
 /// The first failures or reasons, below the row they belong to.

@@ -47,6 +47,7 @@ pub fn tables(
     let cases: BTreeSet<&String> = witnesses
         .iter()
         .flat_map(|witness| witness.traces.keys().map(|(case, _)| case))
+        .filter(|case| !["greedy", "sampling"].contains(&&***case))
         .collect();
     let rooms = Rooms::new(model, &cpu, true)?;
     let mut tables = Vec::new();
@@ -157,8 +158,8 @@ impl<'a> Site<'a> {
     fn read(basis: &str, run: &Run<'a>, name: &str) -> Result<Self> {
         let hf = &run.traces.witness;
         let delta = match basis {
-            "isolated" => run.traces.isolated.as_ref(),
-            _ => run.traces.propagated.as_ref(),
+            "isolated" => run.traces.isolated.as_deref(),
+            _ => run.traces.propagated.as_deref(),
         };
         let delta = delta.with_context(|| format!("{name}: expected its truth, found none"))?;
         let stored = hf.array::<f32, IxDyn>(name)?;

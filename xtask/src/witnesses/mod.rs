@@ -3,6 +3,8 @@
 pub mod make;
 pub mod matrix;
 pub mod page;
+pub mod quorum;
+mod testimony;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,8 @@ use serde::Deserialize;
 use crate::model_dir::ModelDir;
 use crate::references::References;
 use crate::root;
+
+pub use testimony::{Stance, Testimony};
 
 /// All that there are programs for, in the order of the page.
 pub const NAMES: [&str; 5] = ["hf-sdpa", "tinygrad", "mlx", "llama-cpp", "onnxruntime"];
@@ -55,9 +59,11 @@ pub struct About {
     /// Kinds of site, and why they are not there.
     pub not_shown: BTreeMap<String, String>,
     pub floor_measured: String,
-    /// By basis and site.
-    pub floor: BTreeMap<String, BTreeMap<String, Floor>>,
+    pub floor: Floors,
 }
+
+/// By basis and site.
+pub type Floors = BTreeMap<String, BTreeMap<String, Floor>>;
 
 /// Errors against the truth, in units of max(1, |hf|).
 #[derive(Debug, Deserialize)]
@@ -68,11 +74,11 @@ pub struct Floor {
 }
 
 impl Witness {
-    /// Opens the traces in `dir`, which must be of this model, made beside these references.
+    /// Opens the traces in `dir`, which must be of this model.
     ///
     /// # Errors
-    /// Where a file is not there, not as it was written, or of another model or other references.
-    pub fn open(dir: &Path, model: &ModelDir, references: &References) -> Result<Self> {
+    /// Where a file is not there, not as it was written, or of another model.
+    pub fn open(dir: &Path, model: &ModelDir) -> Result<Self> {
         let manifest = Manifest::open(dir)?;
         manifest.check_model(&model.weights_sha256, &model.config_sha256)?;
         let shown = dir.display();
@@ -93,13 +99,6 @@ impl Witness {
             "{shown}: witness.json: expected layers under {layers}, found {:?}",
             about.layers
         );
-        let (expected, found) = (references.manifest.sha256(), &about.references_sha256);
-        ensure!(
-            expected == found,
-            "{shown}: made beside other references (expected {expected}, found {found}); \
-             `cargo xtask refs --witness {}` makes it anew",
-            about.name
-        );
         let mut traces = BTreeMap::new();
         for case in manifest.cases() {
             for basis in case.parts() {
@@ -109,6 +108,19 @@ impl Witness {
         }
         ensure!(!traces.is_empty(), "{shown}: no traces");
         Ok(Witness { about, traces })
+    }
+
+    /// Whether it was fed with these references.
+    ///
+    /// # Errors
+    /// Where it was made beside others.
+    pub fn check_references(&self, references: &References) -> Result<()> {
+        let (expected, found) = (references.manifest.sha256(), &self.about.references_sha256);
+        ensure!(
+            expected == found,
+            "made beside other references (expected {expected}, found {found})"
+        );
+        Ok(())
     }
 }
 
@@ -120,6 +132,11 @@ pub fn open(dir: &Path, model: &ModelDir, references: &References) -> Result<Vec
     let present = NAMES.iter().map(|name| dir.join(name));
     present
         .filter(|dir| dir.is_dir())
-        .map(|dir| Witness::open(&dir, model, references))
+        .map(|dir| {
+            let witness = Witness::open(&dir, model)?;
+            let checked = witness.check_references(references);
+            checked.with_context(|| format!("{}", dir.display()))?;
+            Ok(witness)
+        })
         .collect()
 }

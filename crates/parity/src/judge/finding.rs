@@ -91,6 +91,14 @@ pub enum Reason {
         /// How to get it.
         hint: String,
     },
+    /// Witnesses contradict each other, so that who is right is not known.
+    #[error("expected {witness} to agree too, found {because}")]
+    Dissent {
+        /// Who does not agree.
+        witness: String,
+        /// Its first failure.
+        because: String,
+    },
     /// Nothing was expected, so nothing can have been shown.
     #[error("expected something to judge, found an empty list")]
     NothingExpected,

@@ -185,6 +185,14 @@ impl Judge {
         });
     }
 
+    /// Records that another witness contradicts ours, and so, where ours is right by the first, that one too.
+    pub fn dissent(&mut self, witness: impl Into<String>, because: impl Into<String>) {
+        self.reasons.push(Reason::Dissent {
+            witness: witness.into(),
+            because: because.into(),
+        });
+    }
+
     /// Records that ours gave up on an input it should have taken: a failure, whatever else was compared.
     pub fn broken(&mut self, what: impl Into<String>) {
         let what = what.into();
