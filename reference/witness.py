@@ -42,13 +42,15 @@ from witnesses.common import Fed, Folder, Witness
 # The program of each.
 WITNESSES = {
     "hf-sdpa": "hf_sdpa", "tinygrad": "tinygrad_gpt2", "llama-cpp": "llama_cpp_gpt2", "mlx": "mlx_gpt2",
-    "onnxruntime": "onnx_units",
+    "onnxruntime": "onnx_units", "candle": "candle_units",
 }  # fmt: skip
 # Not every case again: two calls through one cache with two rows, and the smallest; and what is chosen from logits.
 CASES = {"whole": ["two-tokens", "chunks", "greedy", "sampling"], "attention-half": ["attention"]}
 BASES = ("isolated", "propagated")
 CHOSEN = ("greedy", "sampling")
 FACTOR = 2.0
+# Versions that may be others where a witness is made again: Python itself, compilers, the processor's flags.
+UNPINNED = ("python", "clang", "rustc", "ggml on this CPU")
 
 
 def layers_of(manifest: dict, count: int) -> list[int]:
@@ -280,7 +282,6 @@ def check(session: Session, folder: pathlib.Path, manifest: dict) -> int:
     committed, (fresh, now) = read(session, folder, manifest), session.run()
 
     failures = []
-    # The processor's flags and Python itself are no pinned version.
     said, here = (page | {"versions": pinned(page["versions"])} for page in (about, session.about(now)))
     for key in sorted(
         said.keys() ^ here.keys() | {key for key in here if key != "floor" and said.get(key) != here[key]}
@@ -310,7 +311,7 @@ def check(session: Session, folder: pathlib.Path, manifest: dict) -> int:
 
 
 def pinned(versions: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in versions.items() if name not in ("python", "clang", "ggml on this CPU")}
+    return {name: text for name, text in versions.items() if name not in UNPINNED}
 
 
 def main() -> int:

@@ -22,7 +22,14 @@ use crate::root;
 pub use testimony::{Stance, Testimony};
 
 /// All that there are programs for, in the order of the page.
-pub const NAMES: [&str; 5] = ["hf-sdpa", "tinygrad", "mlx", "llama-cpp", "onnxruntime"];
+pub const NAMES: [&str; 6] = [
+    "hf-sdpa",
+    "tinygrad",
+    "mlx",
+    "llama-cpp",
+    "onnxruntime",
+    "candle",
+];
 
 /// Where a model's witnesses are kept: beside its references, committed or the user's own.
 pub fn folder(references: &Path) -> Option<PathBuf> {

@@ -166,3 +166,42 @@ fn the_page_is_what_the_traces_give() {
     let made = page::replaced(&page, "tiny", &witnesses, &tables).expect("a place for it");
     assert!(made == page, "`cargo xtask refs --matrix` writes it anew");
 }
+
+/// A folder of another name would be read by nobody, and nobody would miss it.
+#[test]
+fn every_committed_trace_is_of_a_witness_that_there_is_a_program_for() {
+    let programs = fs::read_to_string(root().join("reference/witness.py")).expect("the programs");
+    for name in NAMES {
+        assert!(programs.contains(&format!("\"{name}\": \"")), "{name}");
+    }
+    for model in fs::read_dir(root().join("fixtures/witnesses")).expect("the models") {
+        for committed in fs::read_dir(model.expect("a model").path()).expect("its witnesses") {
+            let name = committed.expect("a witness").file_name();
+            assert!(NAMES.iter().any(|known| name == *known), "{name:?}");
+        }
+    }
+}
+
+#[test]
+fn candle_was_run_in_the_versions_that_its_harness_locks() {
+    let lock = root().join("reference/candle/Cargo.lock");
+    let lock: toml::Table = fs::read_to_string(lock)
+        .expect("the lock file")
+        .parse()
+        .expect("TOML");
+    let packages = lock["package"].as_array().expect("packages");
+    for model in ["tiny", "gpt2-124m-attention"] {
+        let about = root().join("fixtures/witnesses").join(model);
+        let about = fs::read(about.join("candle/witness.json")).expect("the witness");
+        let about: About = serde_json::from_slice(&about).expect("what it says of itself");
+        assert_eq!(about.label, "kernels");
+        for name in ["candle-core", "candle-nn", "gemm"] {
+            let locked: Vec<_> = packages
+                .iter()
+                .filter(|package| package["name"].as_str() == Some(name))
+                .map(|package| package["version"].as_str())
+                .collect();
+            assert_eq!(locked, [Some(about.versions[name].as_str())], "{name}");
+        }
+    }
+}
