@@ -162,6 +162,7 @@ SINGLE = [
     ("worst |error / value|", ".2e", worst),
     ("  the value there", ".2e", lambda p: at_worst(p.values, p)),
     ("  the error there", ".2e", lambda p: at_worst(p.witness, p)),
+    ("|error / value| over 1e-05", "d", lambda p: (quotient(p.witness, p.values) > 1e-5).sum()),
     (f"|error / value| over {AUDITED[0]:.2e}", "d", lambda p: (quotient(p.witness, p.values) > AUDITED[0]).sum()),
     (f"|value| under {AUDITED[1] / AUDITED[0]:.1e}", "d", lambda p: (abs(p.values) < AUDITED[1] / AUDITED[0]).sum()),
     ("worst |error|", ".2e", lambda p: abs(p.witness).max()),
@@ -188,10 +189,11 @@ def print_single(q: Projection, k: Projection, v: Projection) -> None:
 
 def print_chance(q: Projection, k: Projection, v: Projection) -> None:
     """How far apart two tensors' worst quotients are at one position of one layer."""
-    print("worst |error / value| at one position     five times or more    a fifth or less    positions")
+    print("worst |error / value| at one position    median   five times or more   a fifth or less   positions")
     for names, one, other in (("v / k", v, k), ("q / k", q, k), ("v / q", v, q)):
         ratio = quotient(one.witness, one.values).max(axis=-1) / quotient(other.witness, other.values).max(axis=-1)
-        print(f"{names:40}{(ratio >= 5).sum():>20}{(ratio <= 1 / 5).sum():>19}{ratio.size:>13}")
+        far = f"{(ratio >= 5).sum():>21}{(ratio <= 1 / 5).sum():>18}{ratio.size:>12}"
+        print(f"{names:37}{np.median(ratio):>9.2f}{far}")
 
 
 def main() -> None:
