@@ -199,10 +199,10 @@ def print_chance(q: Projection, k: Projection, v: Projection) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "fixtures" / "tiny", help="the folder of a model")
-    folder = parser.parse_args().model.resolve()
-    refs = ROOT / "fixtures" / "refs" / folder.name
-    if not refs.is_dir():
-        refs = ROOT / "target" / "refs" / folder.name
+    parser.add_argument("--refs", type=pathlib.Path, help="the folder of its references, if not fixtures/refs/NAME")
+    options = parser.parse_args()
+    folder = options.model.resolve()
+    refs = options.refs or ROOT / "fixtures" / "refs" / folder.name
     for path in (folder / "model.safetensors", refs / "manifest.json"):
         if not path.is_file():
             refuse(f"{path}: no such file")
