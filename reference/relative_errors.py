@@ -69,7 +69,7 @@ def our_sum(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
         chain = np.zeros_like(total)
         for channel in range(start, min(start + OURS, len(weight))):
             product = x[:, channel, None].astype("f8") * weight[channel].astype("f8")  # exact
-            chain = (product + chain).astype("f4")
+            chain = (product + chain).astype("f4")  # fused multiply-add, but for double rounding
         total += chain
     return total + bias
 
