@@ -6,7 +6,7 @@ use llorch_parity::{
 use llorch_weights::Config;
 use ndarray::ArrayD;
 
-use super::diagnosis::rms_difference;
+use super::diagnosis::{rms_difference, size_in_units};
 use super::names::Meaning;
 use super::precision::Precision;
 use super::reference::Reference;
@@ -93,8 +93,10 @@ impl JudgedSite {
         self.errors = comparison.errors.filter(|_| self.precision.is_full());
         self.ratio = match self.precision.is_full() {
             true => self.errors.map(SquaredErrors::ratio),
-            false => rms_difference(&self.values, &self.reference.witness)
-                .map(|error| error / self.precision.due()),
+            false => rms_difference(&self.values, &self.reference.witness).map(|error| {
+                let due = self.precision.due() * size_in_units(&self.reference.witness);
+                if error == 0.0 { 0.0 } else { error / due }
+            }),
         };
         self.elements = comparison.elements;
         self.worst = Some(comparison.worst);

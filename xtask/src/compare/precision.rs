@@ -17,8 +17,9 @@ pub enum Precision {
 
 /// What half precision may cost, in units of its unit roundoff u. A port rounds every tensor once, by at most u of
 /// its size, and hands the rounded one on; over the layers the errors add up like a random walk. `DUE` is what
-/// the root mean square of a site's error may be expected to be, and 4 times that is refused, as the gate does
-/// with R; `WORST` bounds every number. transformers itself in these types stays under half of either.
+/// the root mean square of a site's error may be expected to be beside that of its numbers, and 4 times that is
+/// refused, as the gate does with R; `WORST` bounds every number. transformers itself in these types stays under
+/// half of either.
 const DUE: f64 = 2.0;
 const WORST: f64 = 64.0;
 
@@ -39,7 +40,8 @@ impl Precision {
         matches!(self, Precision::Float64 | Precision::Float32)
     }
 
-    /// The error that half precision owes to its type, root mean square in units of max(1, |expected|).
+    /// The error that half precision owes to its type, root mean square over that of the numbers, both in units of
+    /// max(1, |expected|).
     pub fn due(self) -> f64 {
         DUE * self.unit_roundoff()
     }

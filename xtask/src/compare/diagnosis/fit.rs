@@ -54,9 +54,14 @@ pub fn noise(judged: &JudgedSite) -> f64 {
         .precision
         .unit_roundoff()
         .max(Precision::Float32.unit_roundoff());
-    let witness = judged.reference.witness.iter().filter(|x| x.is_finite());
-    let rounded = roundings * unit * root_mean_square(witness.map(|x| x / x.abs().max(1.0)));
+    let rounded = roundings * unit * size_in_units(&judged.reference.witness);
     measured.max(rounded)
+}
+
+/// The root mean square of the numbers that are not masked, each in units of max(1, |value|).
+pub fn size_in_units(values: &ArrayD<f64>) -> f64 {
+    let values = values.iter().filter(|x| x.is_finite());
+    root_mean_square(values.map(|x| x / x.abs().max(1.0)))
 }
 
 /// The root mean square of the numbers that are not masked.

@@ -21,7 +21,7 @@ use crate::plain::Weights;
 use crate::references::CaseTraces;
 use fit::Fit;
 
-pub use fit::rms_difference;
+pub use fit::{rms_difference, size_in_units};
 pub use place::{Place, ranges};
 
 /// Of explanations that fit, those are kept whose residue is at most so many times the smallest.

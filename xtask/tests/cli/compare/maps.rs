@@ -50,6 +50,29 @@ fn a_map_of_ones_own_and_a_folder_of_npy() {
     assert_eq!(report["assumed"][0], "attn.q: axes HTD");
 }
 
+/// A bound that is absolute where numbers are small would let this pass.
+#[test]
+fn small_numbers_in_half_precision_are_held_to_their_own_size() {
+    let folder = folder();
+    let embed = floats(witness("multibyte").get("0/embed").expect("the embedding"));
+    assert!(embed.iter().all(|x| x.abs() < 1.0));
+    let map = folder.path().join("mine.toml");
+    fs::write(&map, "[tensors]\n'embed' = 'embed'\n").expect("a map");
+    let dump = folder.path().join("dump");
+    fs::create_dir(&dump).expect("a folder");
+    for (scale, expected) in [(1.0, Some(0)), (0.99, Some(1))] {
+        let data = embed
+            .iter()
+            .flat_map(|x| half_bits(x * scale).to_le_bytes());
+        let data: Vec<u8> = data.collect();
+        let file = npy("<f2", "(1, 37, 144)", &data);
+        fs::write(dump.join("embed.npy"), file).expect("the embedding");
+        let arguments = ["--map", text(&map), "--case", "multibyte"];
+        let (code, report) = judged(&dump, &arguments);
+        assert_eq!(code, expected, "{scale}: {report}");
+    }
+}
+
 /// A float32 that is rounded towards zero to a float16, as its bits. Ordinary numbers alone.
 fn half_bits(x: f32) -> u16 {
     let bits = x.to_bits();
