@@ -1,6 +1,6 @@
 //! Figures that are tokens: what greedy decoding makes, and the ids of a text.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use llorch_model::{Tokenizer, tokens};
 use llorch_parity::Tensor;
 use ndarray::ArrayView2;
@@ -30,7 +30,7 @@ impl Greedy {
         };
         if let Some(made) = self.tokens.filter(|&made| made != published.len()) {
             return Ok(Ready::Absent {
-                what: format!("the {made} tokens that the source made"),
+                what: format!("the {made} tokens that were made"),
                 hint: format!("its text alone is encoded as {}", published.len()),
             });
         }
@@ -98,8 +98,13 @@ fn free(answers: &mut Vec<Answer>, ours: &[u32], published: &[u32]) -> Result<bo
 pub fn best(model: &dyn Model, logits: ArrayView2<f32>) -> Result<Answer> {
     let chosen = model.greedy(logits)?;
     let [id] = chosen[..] else {
-        anyhow::bail!("expected one greedy token, found {}", chosen.len());
+        bail!("expected one greedy token, found {}", chosen.len());
     };
+    ensure!(
+        logits.nrows() == 1,
+        "expected logits of one row, found {}",
+        logits.nrows()
+    );
     Ok(Answer::token(id, logits.row(0)))
 }
 

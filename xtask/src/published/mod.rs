@@ -69,23 +69,24 @@ impl Published {
         folder: &ModelDir,
         evidence: Evidence,
     ) -> Result<Option<Judgement>> {
+        let mut figures = self
+            .figures()
+            .filter(|(_, kind)| kind.is_at(checkpoint))
+            .peekable();
+        if figures.peek().is_none() {
+            return Ok(None);
+        }
         let tokenizer = match Tokenizer::open(&folder.path) {
             Ok(tokenizer) => Some(tokenizer),
             Err(Error::NoTokenizer { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         let (mut trials, mut absent) = (Vec::new(), Vec::new());
-        for (case, kind) in self.figures() {
-            match kind.at(checkpoint, tokenizer.as_ref())? {
-                Some(Ready::Trial(trial)) => trials.push((case, trial)),
-                Some(Ready::Absent { what, hint }) => {
-                    absent.push((format!("{case}: {what}"), hint))
-                }
-                None => {}
+        for (case, kind) in figures {
+            match kind.ready(checkpoint, tokenizer.as_ref())? {
+                Ready::Trial(trial) => trials.push((case, trial)),
+                Ready::Absent { what, hint } => absent.push((format!("{what} of {case}"), hint)),
             }
-        }
-        if trials.is_empty() && absent.is_empty() {
-            return Ok(None);
         }
         let expected = trials
             .iter()
@@ -133,25 +134,34 @@ impl Source {
             ..
         } = self;
         let version = version.get(..8).unwrap_or(version);
-        format!("{project} {file} @{version}, {figure},")
+        format!("{project} {file} @{version}, {figure}")
     }
 }
 
 impl Kind {
-    /// The figure, made ready for a checkpoint; `None` where it does not belong to it.
-    fn at<'a>(
+    fn is_at(&self, checkpoint: usize) -> bool {
+        let at: &[usize] = match self {
+            Kind::FinalHidden(_) | Kind::Logprobs(_) => &[8],
+            Kind::NextToken(_) => &[9],
+            Kind::Greedy(_) => &[10, 12],
+            Kind::Tokenized(_) => &[12],
+        };
+        at.contains(&checkpoint)
+    }
+
+    /// The figure, made ready for a checkpoint that it belongs to.
+    fn ready<'a>(
         &'a self,
         checkpoint: usize,
         tokenizer: Option<&'a Tokenizer>,
-    ) -> Result<Option<Ready<'a>>> {
-        Ok(Some(match (self, checkpoint) {
-            (Kind::FinalHidden(figure), 8) => figure.ready(tokenizer)?,
-            (Kind::Logprobs(figure), 8) => figure.ready(tokenizer)?,
-            (Kind::NextToken(figure), 9) => figure.ready(tokenizer)?,
-            (Kind::Greedy(figure), 10) => figure.ready(tokenizer, Greedily::Forced)?,
-            (Kind::Greedy(figure), 12) => figure.ready(tokenizer, Greedily::Freely)?,
-            (Kind::Tokenized(figure), 12) => figure.ready(tokenizer),
-            _ => return Ok(None),
-        }))
+    ) -> Result<Ready<'a>> {
+        match self {
+            Kind::FinalHidden(figure) => figure.ready(tokenizer),
+            Kind::Logprobs(figure) => figure.ready(tokenizer),
+            Kind::NextToken(figure) => figure.ready(tokenizer),
+            Kind::Greedy(figure) if checkpoint == 10 => figure.ready(tokenizer, Greedily::Forced),
+            Kind::Greedy(figure) => figure.ready(tokenizer, Greedily::Freely),
+            Kind::Tokenized(figure) => Ok(figure.ready(tokenizer)),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use llorch_model::{Tokenizer, tokens};
-use ndarray::{ArrayView1, Axis, Ix3};
+use ndarray::{ArrayView1, ArrayView3, Axis, Ix3};
 
 use super::file::{FinalHidden, Logprobs, NextToken, Values};
 use super::ids::best;
@@ -43,6 +43,7 @@ fn hidden(model: &dyn Model, prompt: &[u32], position: usize) -> Result<Vec<f32>
     session.forward(tokens(&[prompt])?.view(), recorder.call(0))?;
     let trace = recorder.finish()?;
     let hidden = trace.array::<f32, Ix3>("0/ln_f")?;
+    one_row("ln_f", hidden.view(), prompt.len())?;
     ensure!(
         position < hidden.dim().1,
         "expected a position below {}, found {position}",
@@ -50,6 +51,17 @@ fn hidden(model: &dyn Model, prompt: &[u32], position: usize) -> Result<Vec<f32>
     );
     let row = hidden.index_axis(Axis(0), 0);
     Ok(row.row(position).to_vec())
+}
+
+/// Sees that an output is [1, T, ..] for the T tokens that were fed.
+fn one_row(site: &str, found: ArrayView3<f32>, fed: usize) -> Result<()> {
+    let (batch, positions, _) = found.dim();
+    ensure!(
+        (batch, positions) == (1, fed),
+        "{site}: expected shape [1, {fed}, ..], found {:?}",
+        found.shape()
+    );
+    Ok(())
 }
 
 impl Logprobs {
@@ -84,11 +96,14 @@ impl Logprobs {
 
 /// The logarithm of the probability of every token of a continuation.
 fn logprobs(model: &dyn Model, prompt: &[u32], continuation: &[u32]) -> Result<Vec<f64>> {
+    let empty = "expected a prompt and a continuation, found none";
+    ensure!(!continuation.is_empty(), empty);
+    let before = prompt.len().checked_sub(1).context(empty)?;
     let all = [prompt, continuation].concat();
-    let before = prompt.len().checked_sub(1).context("an empty prompt")?;
-    let (_, fed) = all.split_last().context("an empty prompt")?;
+    let fed = &all[..all.len() - 1];
     let mut session = model.session(1, fed.len())?;
     let logits = session.forward(tokens(&[fed])?.view(), &mut ())?;
+    one_row("logits", logits.view(), fed.len())?;
     let rows = logits.rows().into_iter().skip(before);
     let each = rows.zip(continuation);
     each.map(|(logits, &id)| logprob(logits, id)).collect()
@@ -116,8 +131,9 @@ impl NextToken {
         ];
         Ok(Ready::trial(claims, move |model| {
             let logits = last_logits_of(model, tokens(&[&prompt])?.view())?;
+            let best = best(model, logits.view())?;
             let number = Answer::Number(logit(logits.row(0), self.id)?);
-            Ok(vec![best(model, logits.view())?, number])
+            Ok(vec![best, number])
         }))
     }
 }
@@ -125,5 +141,5 @@ impl NextToken {
 fn logit(logits: ArrayView1<f32>, id: u32) -> Result<f64> {
     let logit = logits.get(id as usize);
     let logit = logit.with_context(|| format!("expected a logit of token {id}, found none"))?;
-    Ok(f64::from(*logit))
+    Ok((*logit).into())
 }

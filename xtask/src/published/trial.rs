@@ -8,9 +8,9 @@ use crate::port::Model;
 
 /// How far float32 may move a logit, in units of max(1, |logit|).
 ///
-/// A hundredth of checkpoint 8's tolerance. At `tiny`'s logits the float32 witnesses are within 3e-6 of one
-/// another (docs/witnesses.md, all but llama.cpp, whose GELU is half precision); of the real GPT-2 rust-bert
-/// publishes a logit of -69 to within 1e-4, 1.4e-6 of it.
+/// A hundredth of checkpoint 8's tolerance, by which hardly a token would be settled at the real GPT-2's logits
+/// near -100. At `tiny`'s the float32 witnesses are within 4.2e-6 of the truth, but for llama.cpp, whose GELU is
+/// half precision; and rust-bert publishes one of -69 to within 1e-4, which is 1.4e-6 of it.
 const ROUNDING: f64 = 1e-5;
 
 /// A figure made ready, or what is not there to make it so.
@@ -29,17 +29,20 @@ impl<'a> Ready<'a> {
 
     pub fn without_tokenizer() -> Self {
         Ready::Absent {
-            what: "the tokens of its text".to_owned(),
+            what: "the tokens".to_owned(),
             hint: "tokenizer.json, or vocab.json and merges.txt, beside the model make them"
                 .to_owned(),
         }
     }
 }
 
+/// Asks a model for its answers.
+type Ask<'a> = Box<dyn Fn(&dyn Model) -> Result<Vec<Answer>> + 'a>;
+
 /// What a figure claims, and the question that a model answers claim by claim.
 pub struct Trial<'a> {
     claims: Vec<Claim>,
-    ask: Box<dyn Fn(&dyn Model) -> Result<Vec<Answer>> + 'a>,
+    ask: Ask<'a>,
 }
 
 /// One thing that a figure says.
@@ -57,7 +60,6 @@ enum Says {
 }
 
 /// What a model has for a claim.
-#[derive(Debug)]
 pub enum Answer {
     Number(f64),
     /// The token that it chooses, its margin between the best two logits, and what that must exceed.
@@ -103,7 +105,7 @@ impl Claim {
     }
 
     fn key(&self, case: &str) -> Key {
-        Key::new(case, &self.name)
+        Key::new(format!("{case}:"), &self.name)
     }
 
     fn expectation(&self, case: &str) -> Expectation {
@@ -169,7 +171,7 @@ impl Trial<'_> {
             let values = answers.iter().flat_map(Answer::values);
             Tensor::from(values.collect::<Array1<f64>>())
         });
-        judge.identical(&format!("{case} again"), &first, &again);
+        judge.identical(&format!("{case}, again"), &first, &again);
         Ok(())
     }
 }
