@@ -13,6 +13,8 @@ mod fetch;
 mod model_dir;
 mod plain;
 mod port;
+#[cfg(test)]
+mod published;
 mod python;
 mod references;
 mod refs;
