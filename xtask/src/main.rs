@@ -13,7 +13,6 @@ mod fetch;
 mod model_dir;
 mod plain;
 mod port;
-#[cfg(test)]
 mod published;
 mod python;
 mod references;

@@ -35,7 +35,8 @@ impl Published {
         Self::open(&root().join("fixtures").join("published.json"), model)
     }
 
-    fn open(path: &Path, model: &ModelDir) -> Result<Option<Self>> {
+    /// Those of a file of the same form.
+    pub fn open(path: &Path, model: &ModelDir) -> Result<Option<Self>> {
         let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text, model).with_context(|| format!("cannot use {}", path.display()))
     }

@@ -118,6 +118,7 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
             "witness": references.manifest.witness(),
             "versions": references.manifest.versions(),
             "absent_witnesses": quorum.absent(),
+            "published_not_judged": quorum.not_judged(),
             "asked": asked,
             "verdict": name(last.judgement.verdict()),
             "checkpoints": rows,

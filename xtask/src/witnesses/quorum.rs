@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::{NAMES, Stance, Testimony, Witness, folder};
 use crate::checkpoints::{Checkpoint, Run, sites};
 use crate::explain;
 use crate::model_dir::ModelDir;
+use crate::published::Published;
 use crate::references::{CaseTraces, References, committed};
 
 /// What is wanted beside `hf` of a checkpoint that the whole model runs for.
@@ -26,6 +27,8 @@ const WHOLE: usize = 7;
 /// The witnesses beside `hf`.
 pub struct Quorum {
     jurors: Vec<Juror>,
+    /// Figures that others publish about this very model.
+    published: Option<Published>,
     absent: Vec<Absent>,
     /// What is there and cannot be believed.
     damaged: Vec<String>,
@@ -52,7 +55,7 @@ struct Juror {
 #[derive(Debug, Serialize)]
 pub struct Opinion {
     pub witness: String,
-    /// `model` or `kernels`, as its witness.json says.
+    /// `model` or `kernels`, as its witness.json says, or `figures`.
     pub label: String,
     #[serde(flatten)]
     pub says: Says,
@@ -82,6 +85,7 @@ impl Quorum {
     fn open_in(dir: Option<&Path>, model: &ModelDir, references: &References) -> Self {
         let mut quorum = Quorum {
             jurors: Vec::new(),
+            published: None,
             absent: Vec::new(),
             damaged: Vec::new(),
             is_needed: model.is_embedded,
@@ -90,6 +94,10 @@ impl Quorum {
                 model.path.display()
             ),
         };
+        match Published::of(model) {
+            Ok(published) => quorum.published = published,
+            Err(error) => quorum.damaged.push(explain(&error)),
+        }
         for name in NAMES {
             match dir.map(|dir| dir.join(name)).filter(|dir| dir.is_dir()) {
                 Some(dir) => quorum.add(name, &dir, model, references),
@@ -126,7 +134,34 @@ impl Quorum {
     /// What each says of a checkpoint.
     pub fn opinions(&self, run: &Run, checkpoint: Checkpoint) -> Vec<Opinion> {
         let jurors = self.jurors.iter();
-        jurors.map(|juror| juror.opinion(run, checkpoint)).collect()
+        jurors
+            .map(|juror| juror.opinion(run, checkpoint))
+            .chain(self.published(run, checkpoint))
+            .collect()
+    }
+
+    /// What published figures say, where any belong to a checkpoint.
+    fn published(&self, run: &Run, checkpoint: Checkpoint) -> Option<Opinion> {
+        let (published, model) = self.published.as_ref().zip(run.port.model())?;
+        let evidence = run.evidence.clone();
+        let judged = published.judge(checkpoint.number, model, run.model, evidence);
+        let (says, sites) = match judged.transpose()? {
+            Ok(judgement) => (says(&judgement), judgement.sites()),
+            Err(error) => (Says::Abstains(explain(&error)), 0),
+        };
+        Some(Opinion {
+            witness: "published".to_owned(),
+            label: "figures".to_owned(),
+            of: sites,
+            says,
+            sites,
+        })
+    }
+
+    /// The published figures that no checkpoint judges, each with the reason.
+    pub fn not_judged(&self) -> BTreeMap<String, &str> {
+        let published = self.published.iter();
+        published.flat_map(Published::not_judged).collect()
     }
 
     /// Tells the judge of a checkpoint what stands against a PASS.

@@ -8,12 +8,14 @@ use ndarray::IxDyn;
 use super::*;
 use crate::checkpoints::CHECKPOINTS;
 use crate::port::Rooms;
+use crate::root;
 use crate::validate::evidence;
 use crate::witnesses::tests::{copied, embedded, forge};
 
 const LAYER_NORM: Checkpoint = CHECKPOINTS[0];
 const BLOCKS: Checkpoint = CHECKPOINTS[6];
 const LOGITS: Checkpoint = CHECKPOINTS[7];
+const LAST_LOGITS: Checkpoint = CHECKPOINTS[8];
 
 struct Scene {
     model: ModelDir,
@@ -195,4 +197,37 @@ fn a_damaged_witness_is_no_pass_and_one_of_other_references_is_absent() {
     fs::write(&trace, bytes).expect("writing it back");
     let said = scene.reasons(&open(), LAYER_NORM);
     assert!(said.contains("two-tokens.isolated.npz"), "{said}");
+}
+
+#[test]
+fn a_published_figure_judges_and_one_that_disagrees_is_no_pass() {
+    let mut scene = Scene::new();
+    scene.model.is_embedded = false;
+    let file = root().join("xtask/tests/published/tiny.json");
+    let text = fs::read_to_string(&file).expect("the figures about tiny");
+    let mut quorum = scene.quorum(Vec::new());
+    let judged = |quorum: &Quorum| scene.judge(quorum, LAST_LOGITS);
+
+    quorum.published = Published::open(&file, &scene.model).expect("its form");
+    let (judgement, opinions) = judged(&quorum);
+    assert!(judgement.verdict().is_pass());
+    assert_eq!(opinions[0].says, Says::Agrees);
+    assert!(opinions[0].sites > 0);
+
+    let (before, rest) = text
+        .split_once("\"logit\":")
+        .expect("a figure with a logit");
+    let (logit, after) = rest.split_once(',').expect("another field");
+    let logit: f64 = logit.trim().parse().expect("a number");
+    let wrong = format!("{before}\"logit\": {},{after}", logit + 1.0);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("published.json");
+    fs::write(&file, wrong).expect("writing it back");
+    quorum.published = Published::open(&file, &scene.model).expect("its form");
+    let (judgement, opinions) = judged(&quorum);
+    assert!(
+        matches!(opinions[0].says, Says::Dissents(_)),
+        "{opinions:?}"
+    );
+    assert!(!judgement.verdict().is_pass());
 }
