@@ -50,6 +50,29 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn a_cache_counts_what_every_layer_of_the_model_holds() {
+        let model = Gpt2::open(llorch_fixtures::tiny_path()).expect("the embedded model");
+        let mut cache = model.cache(2, 9).expect("a cache");
+        let assert_holds = |cache: &Cache, len| {
+            let counts = (cache.len(), cache.capacity(), cache.is_empty());
+            assert_eq!(counts, (len, 9, len == 0));
+            assert_eq!(cache.layers().len(), model.config().n_layer());
+            for layer in cache.layers() {
+                assert_eq!((layer.len(), layer.capacity()), (len, 9));
+            }
+        };
+        assert_holds(&cache, 0);
+        let rows = tokens(&[&[5, 600, 71, 8], &[1, 2, 3, 4]]).expect("a batch");
+        let logits = model.forward_last(rows.view(), &mut cache, &mut ());
+        logits.expect("logits");
+        assert_holds(&cache, 4);
+        cache.truncate(1);
+        assert_holds(&cache, 1);
+        cache.truncate(0);
+        assert_holds(&cache, 0);
+    }
+
     /// No cache that the model makes fails in the middle: this one's third layer has no more room.
     #[test]
     fn a_failure_in_a_later_layer_leaves_the_earlier_ones_as_they_were() {

@@ -118,8 +118,8 @@ fn keep_top_k(logits: &mut [f32], k: usize) {
 fn keep_top_p(logits: &mut [f32], p: f64) {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     // Of equals the first is the better one, as it is to `greedy`; adding 0 makes -0 equal to it.
-    let by_logit = |a: usize, b: usize| (logits[a] + 0.0).total_cmp(&(logits[b] + 0.0));
-    order.sort_by(|&a, &b| by_logit(a, b).then(b.cmp(&a)));
+    let logit = |token: usize| logits[token] + 0.0;
+    order.sort_by(|&a, &b| logit(a).total_cmp(&logit(b)).then(b.cmp(&a)));
     let mut probabilities = logits.to_vec();
     softmax(Isa::best(), &mut probabilities);
     order.pop();

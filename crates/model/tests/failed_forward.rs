@@ -7,26 +7,16 @@ mod common {
     pub mod refusals;
 }
 
-use common::model::tiny;
+use common::model::{contents, tiny};
 use common::references::Case;
 use common::refusals::is_one_position_too_many;
-use llorch_model::{Cache, Error};
+use llorch_model::Error;
 use ndarray::{Array2, ArrayView2, s};
 
 /// Two rows of 80 tokens.
 fn rows() -> Array2<u32> {
     let text = Case::open("full-context").calls[0].clone();
     text.into_shape_with_order((2, 80)).expect("160 tokens")
-}
-
-/// Everything a cache holds.
-fn bits(cache: &Cache) -> Vec<(usize, Vec<u32>)> {
-    let of_layer = |layer: &llorch_kv_cache::KvCache| {
-        let (keys, values) = (layer.keys(), layer.values());
-        let all = keys.iter().chain(&values).map(|x| x.to_bits());
-        (layer.len(), all.collect())
-    };
-    cache.layers().iter().map(of_layer).collect()
 }
 
 /// Runs ten tokens, then what must fail, then ten more.
@@ -41,12 +31,12 @@ fn assert_harmless(capacity: usize, bad: ArrayView2<u32>, is_expected: fn(&Error
         .forward(bad, &mut cache, &mut ())
         .expect_err("a failure");
     assert!(is_expected(&error), "{error}");
-    assert_eq!(bits(&cache), bits(&untouched));
+    assert_eq!(contents(&cache), contents(&untouched));
     let error = model
         .forward_last(bad, &mut cache, &mut ())
         .expect_err("a failure");
     assert!(is_expected(&error), "{error}");
-    assert_eq!(bits(&cache), bits(&untouched));
+    assert_eq!(contents(&cache), contents(&untouched));
 
     let next = rows.slice(s![.., 10..20]);
     let [after, without] = [&mut cache, &mut untouched].map(|cache| {
@@ -54,7 +44,7 @@ fn assert_harmless(capacity: usize, bad: ArrayView2<u32>, is_expected: fn(&Error
         logits.mapv(f32::to_bits)
     });
     assert_eq!(after, without);
-    assert_eq!(bits(&cache), bits(&untouched));
+    assert_eq!(contents(&cache), contents(&untouched));
     assert_eq!(cache.len(), 20);
 }
 
@@ -106,7 +96,7 @@ fn a_truncated_cache_continues_as_if_it_had_never_been_longer() {
     let guess = model.forward_last(rows.slice(s![.., 50..57]), &mut guessed, &mut ());
     guess.expect("logits");
     guessed.truncate(10);
-    assert_eq!(bits(&guessed), bits(&plain));
+    assert_eq!(contents(&guessed), contents(&plain));
     let next = rows.slice(s![.., 10..13]);
     let [a, b] = [&mut guessed, &mut plain].map(|cache| {
         let logits = model.forward(next, cache, &mut ()).expect("logits");

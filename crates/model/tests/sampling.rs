@@ -2,6 +2,8 @@
 
 use llorch_model::{Error, Sampler, Sampling, greedy};
 use ndarray::{Array1, ArrayView1, array};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 fn of(temperature: f32, top_k: Option<usize>, top_p: Option<f64>) -> Sampling {
     Sampling {
@@ -100,6 +102,19 @@ fn top_p_keeps_the_best_until_they_reach_p() {
 }
 
 #[test]
+fn top_p_is_reached_where_the_sum_is_equal_to_it() {
+    let quarters = Array1::zeros(4);
+    for (p, expected) in [
+        (0.25, &[0][..]),
+        (0.5, &[0, 1]),
+        (0.75, &[0, 1, 2]),
+        (1.0, &[0, 1, 2, 3]),
+    ] {
+        assert_eq!(kept(of(1.0, None, Some(p)), &quarters), expected, "p {p}");
+    }
+}
+
+#[test]
 fn a_tiny_p_keeps_the_first_of_equals() {
     let logits = array![0.0, 2.0, 2.0, 1.0];
     assert_eq!(kept(of(1.0, None, Some(1e-9)), &logits), [1]);
@@ -159,6 +174,41 @@ fn tokens_that_are_not_kept_are_never_drawn() {
     for _ in 0..1000 {
         assert!(sampler.choose(logits.view()).expect("a token") >= 2);
     }
+}
+
+/// The u of a seed's first draw, as the page of checkpoint 11 has it.
+fn first_u(seed: u64) -> f64 {
+    let bits = ChaCha8Rng::seed_from_u64(seed).next_u64() >> 11;
+    bits as f64 / (1u64 << 53) as f64
+}
+
+/// Of n equal tokens each has an nth of [0, 1), its start included. The seeds were searched for: the u of
+/// both is at the start of a share, within what three float32 thirds are more than one, and exactly.
+#[test]
+fn a_token_is_drawn_from_the_start_of_its_share_on() {
+    for (tokens, seed) in [(3, 260_574_755), (1 << 19, 20_757_771_635)] {
+        let share = first_u(seed) * tokens as f64;
+        assert!(share >= 1.0 && share.fract() < 1e-8, "{share}");
+        let mut sampler = Sampler::new(Sampling::default(), seed).expect("settings");
+        let drawn = sampler.choose(Array1::zeros(tokens).view());
+        assert_eq!(drawn.expect("a token"), share as u32, "of {tokens}");
+    }
+}
+
+/// Half a million tokens, 6e-11 together, that float64 loses when it takes them from u one by one, but not
+/// when it adds them up: where u is closer to 1 than that, something is left over after the last token.
+#[test]
+fn what_rounding_leaves_over_goes_to_no_token_that_is_not_kept() {
+    const LOST: usize = 1 << 19;
+    const SEED: u64 = 2_650_585_502;
+    assert!(1.0 - first_u(SEED) < 5e-11);
+    let mut logits = Array1::from_elem(LOST + 2, -36.75);
+    logits[LOST] = 0.0;
+    logits[LOST + 1] = -40.0;
+    let all_but_the_last = of(1.0, Some(LOST + 1), None);
+    let mut sampler = Sampler::new(all_but_the_last, SEED).expect("settings");
+    let drawn = sampler.choose(logits.view()).expect("a token");
+    assert_eq!(drawn as usize, LOST);
 }
 
 #[test]
