@@ -6,7 +6,7 @@ use ndarray::ArrayViewMut2;
 
 use crate::activation::Activation;
 use crate::isa::Kernel;
-use crate::panel::{self, CHUNK, Lanes, Product, Tile, WIDTH};
+use crate::panel::{self, CHUNK, Lanes, Product, ROWS, Tile, WIDTH};
 use crate::simd::{LANES, Simd, load, store};
 
 /// Rows of a panel that all rows of x are multiplied with before the next ones are. A longer panel would
@@ -16,6 +16,10 @@ const STRIP: usize = 3072;
 /// Bytes of panels that a block of rows is multiplied with while it is near. An x that has fewer stays near
 /// anyway.
 const CACHE: usize = 400 << 10;
+
+/// Tiles of one block of rows that are computed before they are stored: as many as make the way into the kernel
+/// worth while.
+const TILES: usize = 16;
 
 /// Some of a matrix's panels and the columns of the product that are theirs.
 pub(crate) struct Multiply<'a> {
@@ -38,13 +42,15 @@ impl Kernel for &mut Multiply<'_> {
             .map(|row| row.into_slice().unwrap_or_default())
             .collect();
         let rows: Vec<&[f32]> = self.x.chunks_exact(inputs).collect();
+        if rows.len() <= ROWS {
+            stream(simd, &rows, self.panels, self.finish, &mut out);
+            return;
+        }
         let blocks: Vec<Range<usize>> = panel::blocks(rows.len()).collect();
         let strips: Vec<Range<usize>> = strips(inputs).collect();
-        let size = match blocks.len() {
-            // Nothing is read twice: as many as make the way into the kernel worth while.
-            1 => 16,
-            _ if size_of_val(self.x) > CACHE => (CACHE / (inputs * size_of::<Lanes>())).max(1),
-            _ => 1,
+        let size = match size_of_val(self.x) > CACHE {
+            true => (CACHE / (inputs * size_of::<Lanes>())).max(1),
+            false => 1,
         };
         // Between strips every tile waits in a place of its own.
         let places = if strips.len() > 1 { blocks.len() } else { 1 };
@@ -62,10 +68,11 @@ impl Kernel for &mut Multiply<'_> {
                         rows: &rows[block.clone()],
                         panels: group,
                         inputs,
+                        apart: None,
                         k: k.clone(),
                         causal: false,
                         next,
-                        fetched: fetched(k.len(), b, blocks.len()),
+                        fetched: b * k.len() / blocks.len()..(b + 1) * k.len() / blocks.len(),
                         tiles: &mut *tiles,
                     };
                     product.run::<S, CHUNK>(simd);
@@ -81,12 +88,48 @@ impl Kernel for &mut Multiply<'_> {
     }
 }
 
-/// What one of several blocks of rows fetches of a strip that is multiplied next. A single block fetches
-/// nothing: it reads as fast as memory gives.
-fn fetched(strip: usize, block: usize, blocks: usize) -> Range<usize> {
-    match blocks {
-        1 => 0..0,
-        _ => block * strip / blocks..(block + 1) * strip / blocks,
+/// One block of rows, for which every panel is read once, as fast as memory gives.
+///
+/// Panels that are multiplied side by side are as far apart as they can be, and each is followed by the one that
+/// lies behind it: a few long streams are read faster than neighbouring short ones.
+#[inline(always)]
+fn stream<S: Simd>(
+    simd: S,
+    rows: &[&[f32]],
+    panels: &[Lanes],
+    finish: Finish,
+    out: &mut [&mut [f32]],
+) {
+    let inputs = rows.first().map_or(1, |row| row.len());
+    let count = panels.len() / inputs;
+    let streams = panel::together::<S>(rows.len());
+    let length = count / streams;
+    let mut tiles = [panel::ZERO; TILES];
+    // The panels that are left over are a stream of their own.
+    for (first, streams, length) in [
+        (0, streams, length),
+        (streams * length, 1, count - streams * length),
+    ] {
+        let passes = TILES / streams;
+        for start in (0..length).step_by(passes) {
+            let tiles = &mut tiles[..passes.min(length - start) * streams];
+            let product = Product {
+                rows,
+                panels: &panels[(first + start) * inputs..],
+                inputs,
+                apart: (streams > 1).then_some(length * inputs),
+                k: 0..inputs,
+                causal: false,
+                next: &[],
+                fetched: 0..0,
+                tiles: &mut *tiles,
+            };
+            product.run::<S, CHUNK>(simd);
+            for (t, tile) in tiles.iter().enumerate() {
+                let panel = first + start + t / streams + t % streams * length;
+                finish.store(simd, tile, out, panel * WIDTH);
+            }
+        }
     }
 }
 

@@ -38,13 +38,16 @@ pub(crate) const ZERO: Tile = [[[0.0; LANES]; 2]; ROWS];
 /// Terms whose loop is unrolled.
 const STEP: usize = 8;
 
-/// Up to [`ROWS`] rows times some panels that lie one after the other.
+/// Up to [`ROWS`] rows times some panels.
 pub(crate) struct Product<'a> {
     /// As long as the panels, or longer.
     pub(crate) rows: &'a [&'a [f32]],
     pub(crate) panels: &'a [Lanes],
     /// Rows of a panel.
     pub(crate) inputs: usize,
+    /// Panels that are multiplied side by side lie one after the other, or else that many rows apart; each is
+    /// then followed by the next one of its own.
+    pub(crate) apart: Option<usize>,
     /// The rows that are multiplied; they start with a chunk.
     pub(crate) k: Range<usize>,
     /// Whether row m is over the first `k.end + m` rows alone, which is what a causal mask leaves.
@@ -99,7 +102,8 @@ impl Product<'_> {
         mut self,
         simd: S,
     ) {
-        let whole = self.tiles.len() / (V / 2) * (V / 2);
+        let together = V.div_ceil(2);
+        let whole = self.tiles.len() / together * together;
         let (tiles, rest) = self.tiles.split_at_mut(whole);
         let mut last = Product {
             panels: self.panels.get(whole * self.inputs..).unwrap_or_default(),
@@ -129,6 +133,9 @@ struct Tiles<'a, 'b, const M: usize, const V: usize, const FIRST: usize, const L
     &'b mut Product<'a>,
 );
 
+/// Steps that few rows ask for their panels ahead: two kilobytes of each.
+const AHEAD: usize = 2;
+
 /// The most panels at a time.
 const PANELS: usize = 4;
 
@@ -143,6 +150,7 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize> Ke
             rows,
             panels,
             inputs,
+            apart,
             ref k,
             causal,
             next,
@@ -151,11 +159,16 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize> Ke
         } = *self.0;
         let rows: [&[f32]; M] = std::array::from_fn(|m| &rows[m][k.start..]);
         let together = V.div_ceil(2);
+        let (apart, step) = match apart {
+            Some(apart) => (apart, inputs),
+            None => (inputs, together * inputs),
+        };
         for (p, tiles) in tiles.chunks_mut(together).enumerate() {
-            let first = p * together * inputs;
+            let first = p * step;
             let mut part: [&[Lanes]; PANELS] = Default::default();
             for (i, part) in part.iter_mut().take(together).enumerate() {
-                *part = &panels[first + i * inputs + k.start..first + (i + 1) * inputs];
+                let start = first + i * apart;
+                *part = &panels[start + k.start..start + inputs];
             }
             let ahead = first + fetched.start..first + fetched.end;
             let ahead = next.get(ahead).unwrap_or_default();
@@ -208,10 +221,10 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
             for i in start..end {
                 let rows: [&[f32; STEP]; M] = rows.map(|row| &row.as_chunks().0[i]);
                 for k in 0..STEP {
-                    // Few rows wait for memory: a kilobyte ahead of each stream is what they gain most from.
-                    if V > 2 && i + 1 < count {
+                    // Few rows wait for memory.
+                    if V > 2 && i + AHEAD < count {
                         for panel in 0..V / 2 {
-                            simd.prefetch(&steps[panel][i + 1][k]);
+                            simd.prefetch(&steps[panel][i + AHEAD][k]);
                         }
                     }
                     let mut vectors = [simd.splat(0.0); V];
@@ -297,6 +310,16 @@ fn add<S: Simd, const M: usize, const V: usize>(
         for v in 0..V {
             total[m][v] = simd.add(total[m][v], sum[m][v]);
         }
+    }
+}
+
+/// The panels that so few rows are multiplied with side by side.
+#[inline(always)]
+pub(crate) fn together<S: Simd>(rows: usize) -> usize {
+    match (S::VECTORS, rows) {
+        (2, 1) => 4,
+        (2, 2 | 3) => 2,
+        _ => 1,
     }
 }
 
