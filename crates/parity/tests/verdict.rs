@@ -16,6 +16,16 @@ fn absent_weights_are_inconclusive_though_all_else_holds() {
 }
 
 #[test]
+fn where_witnesses_contradict_each_other_nothing_is_known() {
+    let mut judge = judge();
+    judge.compare_case("steps", &witness(), &witness(), Some(&truth()));
+    judge.dissent("tinygrad", "steps 0/norm: expected 1, found 2");
+    let judgement = judge.finish(evidence());
+    let reason = "expected tinygrad to agree too, found steps 0/norm: expected 1, found 2";
+    assert_eq!(first_reason(&judgement), reason);
+}
+
+#[test]
 fn malformed_evidence_is_inconclusive() {
     let hash = sha256_hex(b"weights");
     let bad = [

@@ -23,6 +23,7 @@ use llorch_weights::{Config, Head, Weights};
 use tempfile::TempDir;
 
 use crate::model_dir::Place;
+use crate::python::note;
 use crate::{root, validate};
 use comparison::Race;
 use cost::Cost;
@@ -86,6 +87,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// Runs the same command as users' programs are built: the alias builds with assertions.
 fn again_in_release() -> Result<ExitCode> {
+    note("building for release");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let status = Command::new(cargo)
         .args(["run", "--quiet", "--release", "--package", "xtask"])
