@@ -70,6 +70,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         None => hugging_face(&environment, &model, &refs, action)?,
     };
     let Some(out) = witnesses::folder(&refs) else {
+        ensure!(
+            options.witness.is_none(),
+            "{}: expected a folder in which references are kept",
+            refs.display()
+        );
         return Ok(ExitCode::from(code));
     };
     let programs = Programs {

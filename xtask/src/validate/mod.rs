@@ -89,7 +89,7 @@ fn judge(options: &Options, place: Place) -> Result<ExitCode> {
         refs_command: refs_command(options),
         evidence: evidence(&model, &references),
     };
-    let quorum = Quorum::open(&model, &references);
+    let quorum = Quorum::open(&quoted(&options.model), &model, &references);
     let mut rows: Vec<Row> = Vec::new();
     for checkpoint in CHECKPOINTS.into_iter().take(asked) {
         let opinions = quorum.opinions(&run, checkpoint);

@@ -32,14 +32,14 @@ pub const NAMES: [&str; 7] = [
     "candle",
 ];
 
-/// Where a model's witnesses are kept: beside its references, committed or the user's own.
+/// Where a model's witnesses are kept: beside its references, committed or the user's own. A fetched model's name,
+/// and so its folder, has two parts.
 pub fn folder(references: &Path) -> Option<PathBuf> {
-    let refs = references.parent()?;
-    let model = references.file_name()?;
-    let is_kept = [root().join("fixtures/refs"), root().join("target/refs")]
-        .iter()
-        .any(|kept| kept == refs);
-    is_kept.then(|| refs.with_file_name("witnesses").join(model))
+    ["fixtures", "target"].iter().find_map(|kept| {
+        let kept = root().join(kept);
+        let model = references.strip_prefix(kept.join("refs")).ok()?;
+        (model != Path::new("")).then(|| kept.join("witnesses").join(model))
+    })
 }
 
 /// A witness whose every file has been hashed.

@@ -75,24 +75,21 @@ pub enum Says {
 }
 
 impl Quorum {
-    /// Opens the traces that are kept of a model.
-    pub fn open(model: &ModelDir, references: &References) -> Self {
+    /// Opens the traces that are kept of a model; `asked` is its name on a command line.
+    pub fn open(asked: &str, model: &ModelDir, references: &References) -> Self {
         let kept = folder(references.manifest.dir()).or_else(|| folder(&committed(&model.name)));
-        Self::open_in(kept.as_deref(), model, references)
+        Self::open_in(kept.as_deref(), asked, model, references)
     }
 
     /// Opens those in a folder. What was not made beside these references is as good as absent.
-    fn open_in(dir: Option<&Path>, model: &ModelDir, references: &References) -> Self {
+    fn open_in(dir: Option<&Path>, asked: &str, model: &ModelDir, references: &References) -> Self {
         let mut quorum = Quorum {
             jurors: Vec::new(),
             published: None,
             absent: Vec::new(),
             damaged: Vec::new(),
             is_needed: model.is_embedded,
-            hint: format!(
-                "`cargo xtask refs --witness all --model {}` makes them",
-                model.path.display()
-            ),
+            hint: format!("`cargo xtask refs --model {asked} --witness all` makes them"),
         };
         match Published::of(model) {
             Ok(published) => quorum.published = published,

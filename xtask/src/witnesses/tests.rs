@@ -65,6 +65,19 @@ pub fn forge(dir: &Path, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
+fn witnesses_are_kept_beside_the_references_of_their_model() {
+    let kept = |references: &str| folder(&root().join(references));
+    for model in ["tiny", "openai-community/gpt2"] {
+        for at in ["fixtures", "target"] {
+            let expected = root().join(at).join("witnesses").join(model);
+            assert_eq!(kept(&format!("{at}/refs/{model}")), Some(expected));
+        }
+    }
+    assert_eq!(kept("fixtures/refs"), None);
+    assert_eq!(kept("elsewhere/refs/tiny"), None);
+}
+
+#[test]
 fn a_byte_changed_in_any_file_is_refused() {
     for file in ["two-tokens.isolated.npz", "witness.json", "manifest.json"] {
         let copy = copied();

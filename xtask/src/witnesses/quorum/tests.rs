@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn quorum(&self, jurors: Vec<Juror>) -> Quorum {
-        let mut quorum = Quorum::open_in(None, &self.model, &self.references);
+        let mut quorum = Quorum::open_in(None, "tiny", &self.model, &self.references);
         quorum.jurors = jurors;
         quorum
     }
@@ -92,7 +92,7 @@ fn the_whole_model_needs_another_that_others_wrote() {
     assert!(scene.judge(&kernels, LAYER_NORM).0.verdict().is_pass());
     let said = scene.reasons(&kernels, BLOCKS);
     assert!(
-        said.contains(ANOTHER) && said.contains("refs --witness all"),
+        said.contains(ANOTHER) && said.contains("refs --model tiny --witness all"),
         "{said}"
     );
 
@@ -174,7 +174,7 @@ fn a_damaged_witness_is_no_pass_and_one_of_other_references_is_absent() {
     let scene = Scene::new();
     let copy = copied();
     let path = copy.path();
-    let open = || Quorum::open_in(path.parent(), &scene.model, &scene.references);
+    let open = || Quorum::open_in(path.parent(), "tiny", &scene.model, &scene.references);
 
     forge(&path, |about| {
         about["references_sha256"] = sha256_hex(b"others").into();
