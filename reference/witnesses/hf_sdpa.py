@@ -77,7 +77,7 @@ def open_witness(folder: Folder) -> Witness:
     torch.set_num_threads(1)
     model = Sdpa(folder)
     return Witness(
-        label="model",
+        label="kernels",
         model_code="Hugging Face transformers, as `hf`, but for attention: PyTorch's scaled_dot_product_attention",
         kernels="PyTorch, as `hf`, with its fused attention for CPUs",
         how="recorded as `hf` is. Isolated, its attention alone: the other modules are those of `hf`",
