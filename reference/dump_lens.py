@@ -7,8 +7,6 @@ Weights go in as they are: from_pretrained would fold normalisations into what f
 the stream, and the activations would rightly be others.
 """
 
-import pathlib
-
 import dumps
 import numpy
 import torch
@@ -17,8 +15,7 @@ from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
 from transformers import GPT2LMHeadModel
 
 
-def lens(folder: pathlib.Path) -> HookedTransformer:
-    net = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+def lens(net: GPT2LMHeadModel) -> HookedTransformer:
     of = net.config
     config = HookedTransformerConfig(
         n_layers=of.n_layer, d_model=of.n_embd, n_ctx=of.n_positions, d_head=of.n_embd // of.n_head, n_heads=of.n_head,
@@ -26,8 +23,11 @@ def lens(folder: pathlib.Path) -> HookedTransformer:
         normalization_type="LN", positional_embedding_type="standard", seed=0, device="cpu",
     )  # fmt: skip
     model = HookedTransformer(config)
-    # Not strict: the causal masks are no weights.
-    model.load_state_dict(convert_gpt2_weights(net, config), strict=False)
+    missing, unexpected = model.load_state_dict(convert_gpt2_weights(net, config), strict=False)
+    # Causal masks are no weights, and GPT-2 has no bias on its logits.
+    no_weights = (".attn.mask", ".attn.IGNORE", "unembed.b_U")
+    if unexpected or not all(name.endswith(no_weights) for name in missing):
+        raise AssertionError(f"weights are not where they belong: {missing + unexpected}")
     return model
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--swap", action="store_true", help="exchange keys and values")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = lens(options.model)
+    model = lens(GPT2LMHeadModel.from_pretrained(options.model, dtype=torch.float32))
     if options.swap:
         swap_keys_and_values(model)
     dumps.write(options, lambda tokens: dump(model, torch.from_numpy(tokens)))
