@@ -42,7 +42,7 @@ from witnesses.common import Fed, Folder, Witness
 # The program of each.
 WITNESSES = {
     "hf-sdpa": "hf_sdpa", "tinygrad": "tinygrad_gpt2", "llama-cpp": "llama_cpp_gpt2", "mlx": "mlx_gpt2",
-    "onnxruntime": "onnx_units", "candle": "candle_units",
+    "transformer-lens": "transformer_lens_gpt2", "onnxruntime": "onnx_units", "candle": "candle_units",
 }  # fmt: skip
 # Not every case again: two calls through one cache with two rows, and the smallest; and what is chosen from logits.
 CASES = {"whole": ["two-tokens", "chunks", "greedy", "sampling"], "attention-half": ["attention"]}
@@ -231,7 +231,7 @@ def write(session: Session, folder: pathlib.Path) -> None:
         files = {basis: write_phase(folder, name, basis, tensors) for basis, tensors in stored.items()}
         entries.append({key: value for key, value in given.entry.items() if key != "files"} | {"files": files})
         size = sum((folder / entry["file"]).stat().st_size for basis in files.values() for entry in basis)
-        print(f"{session.name:12} {name:12}{sum(map(len, stored.values())):6} tensors{size / 1e6:8.2f} MB", flush=True)
+        print(f"{session.name:16} {name:12}{sum(map(len, stored.values())):6} tensors{size / 1e6:8.2f} MB", flush=True)
     about = folder / "witness.json"
     text = json.dumps(session.about(errors), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     about.write_text(text, encoding="utf-8", newline="\n")

@@ -30,7 +30,8 @@ pub struct Options {
     /// The folder of references, if not the usual one
     #[arg(long, value_name = "DIR", conflicts_with_all = ["witness", "matrix"])]
     refs: Option<PathBuf>,
-    /// A further witness instead of the references: hf-sdpa, tinygrad, mlx, llama-cpp, onnxruntime, candle, or all
+    /// A further witness instead of the references: hf-sdpa, tinygrad, mlx, transformer-lens, llama-cpp, onnxruntime, candle,
+    /// or all
     #[arg(long, value_name = "NAME", value_parser = parse_witness)]
     witness: Option<String>,
     /// A checkout of github.com/tinygrad/tinygrad at the commit that reference/witnesses/tinygrad_gpt2.py pins

@@ -97,6 +97,7 @@ impl Programs<'_> {
 fn requirements(name: &str) -> Option<&'static str> {
     match name {
         "mlx" => Some("witnesses/mlx.txt"),
+        "transformer-lens" => Some("witnesses/transformer-lens.txt"),
         "llama-cpp" => Some("peers/llama.txt"),
         "onnxruntime" => Some("peers/onnxruntime.txt"),
         _ => None,

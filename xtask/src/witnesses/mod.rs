@@ -22,10 +22,11 @@ use crate::root;
 pub use testimony::{Stance, Testimony};
 
 /// All that there are programs for, in the order of the page.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "hf-sdpa",
     "tinygrad",
     "mlx",
+    "transformer-lens",
     "llama-cpp",
     "onnxruntime",
     "candle",
