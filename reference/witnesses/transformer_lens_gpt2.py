@@ -1,7 +1,6 @@
 """TransformerLens's own GPT-2, HookedTransformer, heard at its hook points and modules."""
 
-import re
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,23 +14,14 @@ from transformers import GPT2LMHeadModel
 
 from witnesses.common import UNITS, WHOLE, Fed, Folder, Sites, Witness
 
-# Module or hook point -> the site that its output is; "" is the block itself. hook_normalized would be in front of
-# weight and bias.
+# Module or hook point -> the site that its output is, in the model and behind `blocks.i`. hook_normalized would be in
+# front of weight and bias.
 OF_MODEL = {"blocks.0.hook_resid_pre": "embed", "ln_final": "ln_f", "unembed": "logits"}
 OF_BLOCK = {
-    "ln1": "ln_1", "attn.hook_q": "attn.q", "attn.hook_k": "attn.k", "attn.hook_v": "attn.v",
-    "attn.hook_attn_scores": "attn.scores", "attn.hook_pattern": "attn.probs", "attn": "attn.out", "ln2": "ln_2",
-    "mlp.hook_pre": "mlp.fc", "mlp.hook_post": "mlp.act", "mlp": "mlp.out", "": "",
+    ".ln1": ".ln_1", ".attn.hook_q": ".attn.q", ".attn.hook_k": ".attn.k", ".attn.hook_v": ".attn.v",
+    ".attn.hook_attn_scores": ".attn.scores", ".attn.hook_pattern": ".attn.probs", ".attn": ".attn.out",
+    ".ln2": ".ln_2", ".mlp.hook_pre": ".mlp.fc", ".mlp.hook_post": ".mlp.act", ".mlp": ".mlp.out", "": "",
 }  # fmt: skip
-
-
-def site(path: str) -> str | None:
-    """Of a module, or nothing."""
-    block = re.fullmatch(r"blocks\.(\d+)\.?(.*)", path)
-    if block is None or path in OF_MODEL:
-        return OF_MODEL.get(path)
-    inner = OF_BLOCK.get(block[2])
-    return None if inner is None else f"h.{block[1]}.{inner}".rstrip(".")
 
 
 def whole(folder: Folder) -> GPT2LMHeadModel:
@@ -48,19 +38,17 @@ def whole(folder: Folder) -> GPT2LMHeadModel:
 class Lens:
     def __init__(self, folder: Folder):
         self.model, self.sites, self.fed = lens(whole(folder)), {}, {}
-        for path, module in self.model.named_modules():
-            name = site(path)
-            if name is not None:
-                module.register_forward_hook(self.hook(name))
+        layers = range(len(self.model.blocks))
+        of_blocks = {f"blocks.{i}{path}": f"h.{i}{site}" for i in layers for path, site in OF_BLOCK.items()}
+        for path, site in (OF_MODEL | of_blocks).items():
+            self.model.get_submodule(path).register_forward_hook(partial(self.record, site))
 
-    def hook(self, name: str) -> Callable:
-        def record(module: nn.Module, given: tuple, output: torch.Tensor) -> torch.Tensor | None:
-            if name in self.fed:
-                return self.fed[name]
-            self.sites[name] = output.numpy()
-            return None
-
-        return record
+    def record(self, site: str, module: nn.Module, given: tuple, output: torch.Tensor) -> torch.Tensor | None:
+        """After a module ran; what is fed replaces its output."""
+        if site in self.fed:
+            return self.fed[site]
+        self.sites[site] = output.numpy()
+        return None
 
     def take(self) -> Sites:
         """What was recorded since the last time."""
@@ -111,9 +99,9 @@ def open_witness(folder: Folder) -> Witness:
         label="model",
         model_code="TransformerLens, HookedTransformer",
         kernels="PyTorch, as `hf`",
-        how="our weights through its own convert_gpt2_weights, nothing folded or centred; its own "
-        "TransformerLensKeyValueCache; heard at its hook points and modules. Isolated, hook_q, hook_k and hook_v give "
-        "its attention what it is fed",
+        how="our weights, opened by transformers, through its own convert_gpt2_weights, nothing folded or centred; its "
+        "own TransformerLensKeyValueCache; heard at its hook points and modules. Isolated, hook_q, hook_k and hook_v "
+        "give its attention what it is fed",
         packages=("transformer-lens", "torch", "transformers", "tokenizers", "numpy", "safetensors"),
         propagated=model.propagated if folder.kind == "whole" else None,
         isolated=model.isolated,
