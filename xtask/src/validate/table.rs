@@ -105,7 +105,7 @@ impl Table {
         say!("runs  pairs of runs that must be equal to the bit: again, in pieces, cached, alone");
         witnesses(rows, absent);
         say!();
-        say!("{}", verdict(rows, asked, model));
+        say!("{}", verdict(rows, asked, model, absent.len()));
     }
 }
 
@@ -151,7 +151,7 @@ fn said(opinions: &[Opinion]) -> String {
 }
 
 /// The sentence that everything comes down to.
-fn verdict(rows: &[Row], asked: usize, model: &ModelDir) -> String {
+fn verdict(rows: &[Row], asked: usize, model: &ModelDir, absent: usize) -> String {
     let passed = rows.iter().filter(|row| row.judgement.verdict().is_pass());
     let passed = passed.count();
     let Some(last) = rows.last() else {
@@ -171,7 +171,10 @@ fn verdict(rows: &[Row], asked: usize, model: &ModelDir) -> String {
         Basis::Isolated => ", isolated: each component on the reference's own inputs",
         Basis::Propagated | Basis::Both => "",
     };
-    let by = judges(rows);
+    let mut by = judges(rows);
+    if absent > 0 {
+        by += &format!(", {absent} absent");
+    }
     format!(
         "PASS: {passed} of {asked} on {}{basis}; by {by}",
         model.name
