@@ -19,7 +19,8 @@ def lens(net: GPT2LMHeadModel) -> HookedTransformer:
     of = net.config
     config = HookedTransformerConfig(
         n_layers=of.n_layer, d_model=of.n_embd, n_ctx=of.n_positions, d_head=of.n_embd // of.n_head, n_heads=of.n_head,
-        d_mlp=of.n_inner or 4 * of.n_embd, d_vocab=of.vocab_size, act_fn="gelu_new", eps=of.layer_norm_epsilon,
+        d_mlp=of.n_inner or 4 * of.n_embd, d_vocab=of.vocab_size, act_fn=of.activation_function,
+        eps=of.layer_norm_epsilon, scale_attn_by_inverse_layer_idx=of.scale_attn_by_inverse_layer_idx,
         normalization_type="LN", positional_embedding_type="standard", seed=0, device="cpu",
     )  # fmt: skip
     model = HookedTransformer(config)
