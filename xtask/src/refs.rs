@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::builder::PossibleValuesParser;
 
 use crate::model_dir::ModelDir;
 use crate::python::Environment;
@@ -30,9 +31,8 @@ pub struct Options {
     /// The folder of references, if not the usual one
     #[arg(long, value_name = "DIR", conflicts_with_all = ["witness", "matrix"])]
     refs: Option<PathBuf>,
-    /// A further witness instead of the references: hf-sdpa, tinygrad, mlx, transformer-lens, llama-cpp, onnxruntime, candle,
-    /// or all
-    #[arg(long, value_name = "NAME", value_parser = parse_witness)]
+    /// A further witness instead of the references, or all
+    #[arg(long, value_name = "NAME", value_parser = witness_names())]
     witness: Option<String>,
     /// A checkout of github.com/tinygrad/tinygrad at the commit that reference/witnesses/tinygrad_gpt2.py pins
     #[arg(long, value_name = "PATH")]
@@ -42,11 +42,8 @@ pub struct Options {
     matrix: bool,
 }
 
-fn parse_witness(name: &str) -> Result<String, String> {
-    if name == "all" || witnesses::NAMES.contains(&name) {
-        return Ok(name.to_owned());
-    }
-    Err(format!("expected {}, or all", witnesses::NAMES.join(", ")))
+fn witness_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(witnesses::NAMES.into_iter().chain(["all"]))
 }
 
 pub fn run(options: &Options) -> Result<ExitCode> {

@@ -8,6 +8,7 @@ use llorch_parity::Trace;
 use ndarray::IxDyn;
 
 use super::Witness;
+use super::testimony::site;
 use crate::checkpoints::{isolated, propagated, sites};
 use crate::model_dir::ModelDir;
 use crate::port::{Port, Rooms};
@@ -46,8 +47,9 @@ pub fn tables(
     let cpu = Cpu::from_env()?;
     let cases: BTreeSet<&String> = witnesses
         .iter()
-        .flat_map(|witness| witness.traces.keys().map(|(case, _)| case))
-        .filter(|case| !["greedy", "sampling"].contains(&&***case))
+        .flat_map(|witness| &witness.traces)
+        .filter(|(_, trace)| trace.iter().any(|(name, _)| has_table(name)))
+        .map(|((case, _), _)| case)
         .collect();
     let rooms = Rooms::new(model, &cpu, true)?;
     let mut tables = Vec::new();
@@ -238,7 +240,12 @@ fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
+/// What is chosen from logits has none.
+fn has_table(name: &str) -> bool {
+    sites::kinds().any(|kind| kind == kind_of(name))
+}
+
 /// `3/h.1.attn.q` is `attn.q`.
 fn kind_of(name: &str) -> &str {
-    sites::kind(name.split_once('/').map_or(name, |(_call, site)| site))
+    sites::kind(site(name))
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use llorch_parity::{Manifest, Trace};
+use llorch_parity::{Dtype, Manifest, Trace};
 use serde::Deserialize;
 
 use crate::model_dir::ModelDir;
@@ -115,7 +115,32 @@ impl Witness {
             }
         }
         ensure!(!traces.is_empty(), "{shown}: no traces");
-        Ok(Witness { about, traces })
+        let witness = Witness { about, traces };
+        witness.check_floor().with_context(|| format!("{shown}"))?;
+        Ok(witness)
+    }
+
+    /// Whether all floats that it shows have a floor: one without would be taken for not shown.
+    fn check_floor(&self) -> Result<()> {
+        for ((case, basis), trace) in &self.traces {
+            let floats = trace
+                .iter()
+                .filter(|(_, tensor)| tensor.dtype() != Dtype::Int64);
+            for (name, _) in floats {
+                let site = testimony::site(name);
+                let floor = self
+                    .about
+                    .floor
+                    .get(basis)
+                    .and_then(|sites| sites.get(site));
+                let floor = floor.map(|floor| floor.worst);
+                ensure!(
+                    floor.is_some_and(f64::is_finite),
+                    "witness.json: expected a floor of {site} ({case}, {basis}), found {floor:?}"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Whether it was fed with these references.

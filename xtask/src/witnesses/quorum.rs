@@ -142,14 +142,14 @@ impl Quorum {
         let (published, model) = self.published.as_ref().zip(run.port.model())?;
         let evidence = run.evidence.clone();
         let judged = published.judge(checkpoint.number, model, run.model, evidence);
-        let (says, sites) = match judged.transpose()? {
-            Ok(judgement) => (says(&judgement), judgement.sites()),
-            Err(error) => (Says::Abstains(explain(&error)), 0),
+        let (says, sites, open) = match judged.transpose()? {
+            Ok(judgement) => (says(&judgement), judgement.sites(), open(&judgement)),
+            Err(error) => (Says::Abstains(explain(&error)), 0, 0),
         };
         Some(Opinion {
             witness: "published".to_owned(),
             label: "figures".to_owned(),
-            of: sites,
+            of: sites + open,
             says,
             sites,
         })
@@ -266,17 +266,26 @@ fn says(judgement: &Judgement) -> Says {
                 .map(ToString::to_string)
                 .unwrap_or_default(),
         ),
-        Verdict::Inconclusive(reasons) => {
-            let open = |reason: &&Reason| matches!(reason, Reason::Margin { .. });
-            match reasons.iter().find(|reason| !open(reason)) {
-                None if judgement.sites() > 0 => Says::Agrees,
-                reason => {
-                    let reason = reason.or(reasons.first());
-                    Says::Abstains(reason.map(ToString::to_string).unwrap_or_default())
-                }
+        Verdict::Inconclusive(reasons) => match reasons.iter().find(|reason| !is_open(reason)) {
+            None if judgement.sites() > 0 => Says::Agrees,
+            reason => {
+                let reason = reason.or(reasons.first());
+                Says::Abstains(reason.map(ToString::to_string).unwrap_or_default())
             }
-        }
+        },
     }
+}
+
+/// The choices that nothing settles.
+fn open(judgement: &Judgement) -> usize {
+    match judgement.verdict() {
+        Verdict::Inconclusive(reasons) => reasons.iter().filter(|reason| is_open(reason)).count(),
+        Verdict::Pass(_) | Verdict::Fail(_) => 0,
+    }
+}
+
+fn is_open(reason: &Reason) -> bool {
+    matches!(reason, Reason::Margin { .. })
 }
 
 impl fmt::Display for Stance {

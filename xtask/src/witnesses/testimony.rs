@@ -33,11 +33,8 @@ impl Testimony {
 
     /// Of a tensor that is to be compared by a rule; its name may begin with a call.
     pub fn stance(&self, basis: Basis, name: &str, rule: Rule) -> Stance {
-        let site = name.split_once('/').map_or(name, |(_call, site)| site);
-        let floor = self
-            .floor
-            .get(basis.name())
-            .and_then(|sites| sites.get(site));
+        let sites = self.floor.get(basis.name());
+        let floor = sites.and_then(|sites| sites.get(site(name)));
         let bound = match rule.tolerance {
             Tolerance::Within(bound) => bound,
             Tolerance::Exact => 0.0,
@@ -48,4 +45,9 @@ impl Testimony {
             Some(_) => Stance::BelowFloor,
         }
     }
+}
+
+/// A tensor's name without its call.
+pub fn site(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(_call, site)| site)
 }

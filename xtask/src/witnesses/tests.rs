@@ -105,6 +105,17 @@ fn a_witness_made_beside_other_references_is_refused() {
 }
 
 #[test]
+fn what_has_no_floor_is_not_taken_for_not_shown() {
+    let copy = copied();
+    forge(&copy.path(), |about| {
+        let sites = about["floor"]["isolated"].as_object_mut();
+        sites.expect("floors").remove("h.1.ln_1");
+    });
+    let said = refusal(&copy.path());
+    assert!(said.contains("expected a floor of h.1.ln_1"), "{said}");
+}
+
+#[test]
 fn a_witness_under_another_name_is_refused() {
     let copy = copied();
     forge(&copy.path(), |about| about["name"] = "tinygrad".into());
