@@ -13,6 +13,9 @@ use crate::simd::{LANES, Simd, load, store};
 /// not stay in the second-level cache from one block of rows to the next.
 const STRIP: usize = 3072;
 
+/// The same where that cache is to hold an x that stays near, too, and what is fetched for the next strip.
+const SHORT_STRIP: usize = STRIP / 2;
+
 /// Bytes of panels that a block of rows is multiplied with while it is near. An x that has fewer stays near
 /// anyway.
 const CACHE: usize = 400 << 10;
@@ -47,11 +50,11 @@ impl Kernel for &mut Multiply<'_> {
             return;
         }
         let blocks: Vec<Range<usize>> = panel::blocks(rows.len()).collect();
-        let strips: Vec<Range<usize>> = strips(inputs).collect();
-        let size = match size_of_val(self.x) > CACHE {
-            true => (CACHE / (inputs * size_of::<Lanes>())).max(1),
-            false => 1,
+        let (size, strip) = match size_of_val(self.x) > CACHE {
+            true => ((CACHE / (inputs * size_of::<Lanes>())).max(1), STRIP),
+            false => (1, SHORT_STRIP),
         };
+        let strips: Vec<Range<usize>> = strips(inputs, strip).collect();
         // Between strips every tile waits in a place of its own.
         let places = if strips.len() > 1 { blocks.len() } else { 1 };
         let mut tiles = vec![panel::ZERO; places * size];
@@ -133,10 +136,10 @@ fn stream<S: Simd>(
     }
 }
 
-/// Cuts k into strips of about equal length; a chunk of a sum is never cut.
-fn strips(inputs: usize) -> impl Iterator<Item = Range<usize>> {
+/// Cuts k into strips of about equal length, at most `longest`; a chunk of a sum is never cut.
+fn strips(inputs: usize, longest: usize) -> impl Iterator<Item = Range<usize>> {
     let length = inputs
-        .div_ceil(inputs.div_ceil(STRIP))
+        .div_ceil(inputs.div_ceil(longest))
         .next_multiple_of(CHUNK);
     let starts = (0..inputs).step_by(length);
     starts.map(move |start| start..inputs.min(start + length))

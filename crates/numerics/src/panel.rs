@@ -210,15 +210,15 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
         let steps: [&[[Lanes; STEP]]; PANELS] =
             panels.map(|panel| panel[..panel.len().min(length)].as_chunks().0);
         let count = length / STEP;
-        let chunks = length.div_ceil(LENGTH);
-        let mut ahead = ahead.chunks(ahead.len().div_ceil(chunks.max(1)).max(1));
+        let mut ahead = ahead.chunks(ahead.len().div_ceil(count.max(1)).max(1));
         for start in (0..length.div_ceil(STEP)).step_by(LENGTH / STEP) {
             let end = count.min(start + LENGTH / STEP);
-            for lanes in ahead.next().unwrap_or_default() {
-                simd.prefetch(lanes);
-            }
             let mut sum = [[simd.splat(0.0); V]; M];
             for i in start..end {
+                // A few at a time: behind many that wait for memory, the panel's own would wait, too.
+                for lanes in ahead.next().unwrap_or_default() {
+                    simd.prefetch(lanes);
+                }
                 let rows: [&[f32; STEP]; M] = rows.map(|row| &row.as_chunks().0[i]);
                 for k in 0..STEP {
                     // Few rows wait for memory.
