@@ -3,7 +3,7 @@
 use std::f32::consts::{LN_2, LOG2_E};
 
 use crate::isa::{Isa, Kernel, dispatch_on};
-use crate::simd::{LANES, Simd};
+use crate::simd::{LANES, ROUND, Simd};
 
 /// e^x, within one unit in the last place.
 ///
@@ -28,7 +28,7 @@ impl Kernel for Exp {
 /// e^x in every lane.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r is 1 + (r + r^2 q(r)), q having the Taylor coefficients to
-/// r^8, whose remainder there is under 3e-10; 2^n is written into the exponent's bits.
+/// r^8, whose remainder there is under 3e-10.
 #[inline(always)]
 pub(crate) fn exp_lanes<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     const TAYLOR: [f32; 7] = [
@@ -40,8 +40,8 @@ pub(crate) fn exp_lanes<S: Simd>(simd: S, x: S::F32) -> S::F32 {
         1.0 / 6.0,
         1.0 / 2.0,
     ];
-    // Adding it rounds to an integer and leaves that integer, plus the exponent's bias, in the low bits.
-    let round = simd.splat((3 << 22) as f32 + 127.0);
+    // Adding it rounds to an integer.
+    let round = simd.splat(ROUND);
     // -ln 2 in two parts.
     let (high, low) = (simd.splat(-LN_2), simd.splat(1.904_654_3e-9));
 
@@ -55,11 +55,7 @@ pub(crate) fn exp_lanes<S: Simd>(simd: S, x: S::F32) -> S::F32 {
     }
     let power = simd.add(simd.fma(simd.mul(r, r), q, r), simd.splat(1.0));
 
-    // 2^n in two factors: 2^-150 and 2^128 are no float32.
-    let half = simd.sub(simd.fma(n, simd.splat(0.5), round), round);
-    let rest = simd.sub(n, half);
-    let (half, rest) = (simd.add(half, round), simd.add(rest, round));
-    simd.mul(simd.mul(power, simd.exponent(half)), simd.exponent(rest))
+    simd.scale(power, n)
 }
 
 #[cfg(test)]

@@ -123,6 +123,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn scale(self, a: __m512, n: __m512) -> __m512 {
+        // SAFETY: as in `splat`.
+        unsafe { _mm512_scalef_ps(a, n) }
+    }
+
+    #[inline(always)]
     fn splat_f64(self, x: f64) -> [__m512d; 2] {
         // SAFETY: as in `splat`.
         unsafe { [_mm512_set1_pd(x); 2] }

@@ -20,6 +20,9 @@ use crate::isa::Kernel;
 /// The lanes of a vector, and the virtual lanes of a sum.
 pub(crate) const LANES: usize = 16;
 
+/// Adding it rounds to an integer and leaves that integer, plus the exponent's bias, in the low bits.
+pub(crate) const ROUND: f32 = (3 << 22) as f32 + 127.0;
+
 /// Operations on sixteen lanes. A value of the type is proof that the processor has the instructions.
 pub(crate) trait Simd: Copy {
     /// Sixteen float32.
@@ -58,6 +61,16 @@ pub(crate) trait Simd: Copy {
     /// The float whose bits are those of `a`, as an integer, shifted left into the exponent: 2^n for the
     /// float 2^23 + 2^22 + 127 + n, if -127 < n < 128.
     fn exponent(self, a: Self::F32) -> Self::F32;
+    /// `a * 2^n`, rounded once, for integers n from -150 to 128 and an `a` near 1.
+    #[inline(always)]
+    fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32 {
+        // In two factors: 2^-150 and 2^128 are no float32. The first product is exact.
+        let round = self.splat(ROUND);
+        let half = self.sub(self.fma(n, self.splat(0.5), round), round);
+        let rest = self.sub(n, half);
+        let (half, rest) = (self.add(half, round), self.add(rest, round));
+        self.mul(self.mul(a, self.exponent(half)), self.exponent(rest))
+    }
 
     fn splat_f64(self, x: f64) -> Self::F64;
     fn load_f64(self, x: &[f64; LANES]) -> Self::F64;
