@@ -217,6 +217,20 @@ mod tests {
         assert!(next.iter().flatten().flatten().all(|&x| x == 0.0));
     }
 
+    /// The system answers a read of what it has taken back with zeros.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_dropped_is_given_back() {
+        let mut arena = Arena::zeroed(1).unwrap();
+        arena.fill([[7.0; 16]; 2]);
+        let (block, start) = (arena.block.clone(), arena.start());
+        drop(arena);
+        // SAFETY: the block is still mapped, and the range is nobody's any more.
+        let left = unsafe { start.read() };
+        assert_eq!(left, [[0.0; 16]; 2]);
+        drop(block);
+    }
+
     #[test]
     fn more_than_there_can_be_is_none() {
         for length in [usize::MAX / 256, usize::MAX / 128, usize::MAX] {
