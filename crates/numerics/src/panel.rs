@@ -216,8 +216,10 @@ impl<const M: usize, const V: usize, const FIRST: usize, const LENGTH: usize>
             let mut sum = [[simd.splat(0.0); V]; M];
             for i in start..end {
                 // A few at a time: behind many that wait for memory, the panel's own would wait, too.
-                for lanes in ahead.next().unwrap_or_default() {
-                    simd.prefetch(lanes);
+                if V <= 2 {
+                    for lanes in ahead.next().unwrap_or_default() {
+                        simd.prefetch(lanes);
+                    }
                 }
                 let rows: [&[f32; STEP]; M] = rows.map(|row| &row.as_chunks().0[i]);
                 for k in 0..STEP {
