@@ -83,6 +83,7 @@ pub struct Race<'a> {
     pub threads: usize,
     /// Tokens of the prompt whose first token is waited for.
     pub prompt: usize,
+    pub weight_bytes: f64,
 }
 
 impl Race<'_> {
@@ -122,7 +123,9 @@ impl Race<'_> {
         // Its memory is not wanted beside a second process of it.
         drop(peer);
         let starts = self.prober.alternate(self.rounds, || {
+            self.prober.warm_memory(self.weight_bytes)?;
             let ours = first_token::start(self.model, self.threads)?;
+            self.prober.warm_memory(self.weight_bytes)?;
             Ok((ours, peers.first_token(&name, self.prompt)))
         })?;
         let mut add = |name: &str, part: fn(Start) -> f64| {

@@ -196,6 +196,7 @@ fn measure(options: &Options, model: &Model, cpu: &Cpu) -> Result<ExitCode> {
             model: &model.path,
             threads,
             prompt: first_token::prompt(&config),
+            weight_bytes: cost.weight_bytes(),
         };
         race.run(model.scratch())
     });
@@ -235,7 +236,10 @@ fn first_tokens(
     config: &Config,
     cost: &Cost,
 ) -> Result<FirstToken> {
-    let starts = prober.alternate(rounds, || first_token::start(model, threads))?;
+    let starts = prober.alternate(rounds, || {
+        prober.warm_memory(cost.weight_bytes())?;
+        first_token::start(model, threads)
+    })?;
     let starts = starts.into_iter().map(|(start, _)| start).collect();
     let prompt = first_token::prompt(config);
     let bytes = cost.weight_bytes() + prompt as f64 * cost.position_bytes();
