@@ -16,8 +16,8 @@ use crate::panel::Lanes;
 /// about a tenth of the time.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// An arena has whole pages, so that they can be given back.
-const PAGE: usize = 4 << 10;
+/// An arena has whole pages, so that they can be given back: x86-64's are of 4 KiB, AArch64's of up to 64.
+const PAGE: usize = 64 << 10;
 
 /// Mapped at a time; what is never touched takes no memory.
 const BLOCK: usize = 64 << 20;
@@ -133,11 +133,15 @@ impl DerefMut for Arena {
 impl Drop for Arena {
     /// Gives the memory back now: the block may live as long as the program.
     fn drop(&mut self) {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64")
+        ))]
         {
             let Range { start, end } = self.range;
             let advice = memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: nobody reads the range any more: it was this arena's alone, and is not given out again.
+            // SAFETY: nobody reads the range any more: it was this arena's alone, and is not given out again. It
+            // has whole pages, so nobody else has a part of what is given back.
             // Where the system refuses, the memory goes with the block.
             let _ = unsafe {
                 self.block
@@ -219,7 +223,10 @@ mod tests {
 
     /// The system answers a read of what it has taken back with zeros.
     #[test]
-    #[cfg(target_os = "linux")]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
     fn what_is_dropped_is_given_back() {
         let mut arena = Arena::zeroed(1).unwrap();
         arena.fill([[7.0; 16]; 2]);
